@@ -1,0 +1,1 @@
+"""Maquette: neural reconstruction for Blender. The extension's entry and the Python package's."""

@@ -1,0 +1,142 @@
+"""What a task is: a frozen dataclass whose fields say everything about its parameters.
+
+Blender's properties, the panel's rows, the command line, the job's JSON and the documentation's
+tables are generated from these fields, so a parameter is written once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+from .errors import InputError
+
+PRESETS = ("draft", "standard", "best")
+
+
+def param(default: Any, help: str, *, unit: str = "", min: float | None = None, max: float | None = None,
+          label: str = "", group: str = "", advanced: bool = False) -> Any:
+    """One parameter of a recipe.
+
+    `help` is its sentence in the tooltip, `--help` and the docs. `unit` is an SI symbol, "px", "%"
+    or empty. `min` and `max` are inclusive. `advanced` folds it away in the panel.
+    `group` is the heading it stands under; empty is the task's own.
+    """
+    about = {"help": help, "unit": unit, "min": min, "max": max, "label": label, "group": group,
+             "advanced": advanced}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A recipe's parameter as its surfaces see it. `type` is bool, int, float or str."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    unit: str
+    min: float | None
+    max: float | None
+    label: str
+    group: str
+    advanced: bool
+    choices: tuple[str, ...]
+
+    def check(self, value: Any) -> Any:
+        """Return `value` in the parameter's type, or raise InputError that names it."""
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(f"{self.name}: {value!r} is not one of {', '.join(self.choices)}; choose one of them")
+            return value
+        if self.type is bool:
+            if not isinstance(value, bool):
+                raise InputError(f"{self.name}: {value!r} is not true or false; give one of them")
+            return value
+        if self.type is str:
+            if not isinstance(value, str):
+                raise InputError(f"{self.name}: {value!r} is not a text; give one")
+            return value
+        return self._check_number(value)
+
+    def _check_number(self, value: Any) -> int | float:
+        whole = self.type is int
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"{self.name}: {value!r} is not a {'whole ' if whole else ''}number; give one")
+        if whole and value != int(value):
+            raise InputError(f"{self.name}: {value!r} is not a whole number; give one")
+        unit = f" {self.unit}" if self.unit else ""
+        if self.min is not None and value < self.min:
+            raise InputError(f"{self.name}: {value} is too small; give {self.min}{unit} or more")
+        if self.max is not None and value > self.max:
+            raise InputError(f"{self.name}: {value} is too large; give {self.max}{unit} or less")
+        return self.type(value)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job is expected to need."""
+
+    memory_mb: int
+    seconds: float
+    gpu_mb: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Base of all tasks' recipes. A subclass lies in a module of this package named after its task."""
+
+    label: ClassVar[str]
+    # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender.
+    input: ClassVar[str]
+    # "mesh" or "picture": the form of the result, hence of OUT.
+    output: ClassVar[str] = "mesh"
+    # A line of the command line for the table of tasks.
+    example: ClassVar[str] = ""
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __post_init__(self) -> None:
+        for parameter in self.parameters():
+            object.__setattr__(self, parameter.name, parameter.check(getattr(self, parameter.name)))
+
+    @classmethod
+    def task(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        hints = typing.get_type_hints(cls)
+        return tuple(_parameter(f, hints[f.name]) for f in dataclasses.fields(cls))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """Build from JSON; absent parameters take their defaults, unknown ones are refused by name."""
+        names = [p.name for p in cls.parameters()]
+        unknown = [name for name in values if name not in names]
+        if unknown:
+            raise InputError(f"recipe: {cls.task()} has no parameter {unknown[0]!r}; it has {', '.join(names)}")
+        return cls(**values)
+
+    @classmethod
+    def preset(cls, name: str, **values: Any) -> Recipe:
+        """The recipe of a preset, `values` over it."""
+        if name not in PRESETS:
+            raise InputError(f"preset: {name!r} is not one of {', '.join(PRESETS)}; choose one of them")
+        return cls.from_json({**cls.presets.get(name, {}), **values})
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def estimate(self, summary: dict[str, Any]) -> Estimate:
+        """What a job with an input of this `summary` (see `formats.inputs`) needs."""
+        raise NotImplementedError
+
+
+def _parameter(f: dataclasses.Field, hint: Any) -> Parameter:
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    m = f.metadata
+    return Parameter(f.name, str if choices else hint, f.default, m["help"], m["unit"], m["min"], m["max"],
+                     m["label"] or f.name.replace("_", " ").capitalize(), m["group"], m["advanced"], choices)

@@ -1,0 +1,53 @@
+"""Posed pictures or the scene's own cameras to a textured mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from .base import Estimate, Recipe, param
+
+
+@dataclass(frozen=True)
+class Capture(Recipe):
+    """Posed pictures, or the scene's own cameras, to a neural field and from it to a textured mesh."""
+
+    label: ClassVar[str] = "Capture"
+    input: ClassVar[str] = "capture"
+    example: ClassVar[str] = "maquette capture transforms.json -o lego.glb"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "draft": {"seconds": 30.0, "resolution": 96, "faces": 10_000, "texture": 1024},
+        "standard": {},
+        "best": {"seconds": 600.0, "resolution": 256, "faces": 200_000, "texture": 4096},
+    }
+
+    method: Literal["surface", "grid"] = param(
+        "surface", "How the scene is represented: a signed distance gives the best meshes, "
+                   "density and colour on a grid give the best pictures")
+    seconds: float = param(120.0, "Training time", unit="s", min=1.0, max=86_400.0)
+    resolution: int = param(160, "Voxels of the field along the subject's longest side", min=16, max=512)
+    faces: int = param(50_000, "Face budget of the mesh", min=100, max=10_000_000)
+    texture: int = param(2048, "Side of the base-colour texture, 0 for none", unit="px", min=0, max=8192)
+    views: Literal["rendered", "photos"] = param(
+        "rendered", "Where a Blender scene's views come from: Cycles renders what the cameras see, "
+                    "or each camera's background image is its photo", group="Views")
+    subject: str = param(
+        "", "Collection whose objects are captured, the others only light the scene; empty is everything "
+            "that renders", group="Views")
+    size: int = param(256, "Longest side of the rendered views", unit="px", min=16, max=4096, group="Views")
+    samples: int = param(32, "Cycles samples per pixel of the rendered views", min=1, max=4096, group="Views",
+                         advanced=True)
+    depth: bool = param(False, "Let depth and normals of rendered views guide the surface", group="Views",
+                        advanced=True)
+    hold_out: int = param(8, "Every n-th view is held out to measure quality where the input names no test "
+                             "views, 0 for none", min=0, max=1000, group="Views", advanced=True)
+    floaters: float = param(1.0, "Pieces with less than this share of the largest piece's area are removed",
+                            unit="%", min=0.0, max=100.0, group="Mesh", advanced=True)
+
+    def estimate(self, summary: dict[str, Any]) -> Estimate:
+        # Rays and pictures: 4 float32 channels, twice while they are ordered. Field: rows of the cells near
+        # the surface with their gradients and Adam's two moments; extraction needs a few dense grids.
+        pixels_mb = summary.get("pixels", 0) * 4 * 4 * 2 / 2**20
+        field_mb = self.resolution**3 * 4 * 24 / 2**20
+        texture_mb = self.texture**2 * 4 * 12 / 2**20
+        return Estimate(memory_mb=int(600 + pixels_mb + field_mb + texture_mb), seconds=1.25 * self.seconds + 30)
