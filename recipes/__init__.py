@@ -17,7 +17,7 @@ def tasks() -> dict[str, type[Recipe]]:
     found: dict[str, type[Recipe]] = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         for value in vars(importlib.import_module(f".{module}", __name__)).values():
-            if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == f"{__name__}.{module}":
+            if isinstance(value, type) and issubclass(value, Recipe) and value.task() == module != "base":
                 found[module] = value
     return found
 
