@@ -1,0 +1,145 @@
+"""Posed pictures to a textured mesh: fit a field, extract its surface, make it an artist's mesh."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Callable, Iterator
+
+import numpy as np
+
+from ...formats import capture as captures
+from ...formats.pictures import write_png
+from ...formats.mesh import Mesh, read_npz, write_npz
+from ...recipes.capture import Capture
+from ...recipes.errors import InputError
+from ..context import Context
+from ..evaluation.audit import audit
+from ..evaluation.metrics import compare
+from ..evaluation.pictures import psnr, ssim
+from ..fields.common import Field, Rendered
+from ..geometry.posed import PosedPicture
+from ..geometry.views import load_views
+from ..meshing import raster
+from ..meshing.clean import remove_floaters, remove_inner_shells
+from ..meshing.decimate import decimate
+from ..meshing.marching_cubes import marching_cubes
+from ..meshing.normals import smooth_normals
+from ..meshing.texture import bake
+from ..meshing.unwrap import unwrap
+from ..training.fit import fit
+
+# Written by a gatherer that has the true surface: the meshes of a Blender scene whose views were rendered.
+ORIGINAL = "original.npz"
+
+
+def run(context: Context) -> None:
+    """Read input/, write output/mesh.npz and output/preview.png, fill the report."""
+    recipe = context.recipe
+    assert isinstance(recipe, Capture)
+    with _timed(context, "read"):
+        context.stage("Reading views", 0.04)
+        views = _views(context, recipe)
+    with _timed(context, "train"):
+        context.stage("Training", 0.72)
+        field = fit(views, recipe, seed=context.seed, device=context.device, box=None,
+                    checkpoint=context.checkpoint, on_progress=context.progress, on_preview=context.preview)
+    with _timed(context, "measure"):
+        context.stage("Measuring the field on held-out views", 0.75)
+        of_field = _measure(context, views, field.render, ("psnr_db", "ssim"))
+    with _timed(context, "extract"):
+        context.stage("Extracting the surface", 0.82)
+        mesh = _surface(context, field, recipe)
+    with _timed(context, "texture"):
+        context.stage("Unwrapping and texturing", 0.96)
+        mesh = _textured(context, mesh, views, recipe)
+    with _timed(context, "check"):
+        context.stage("Measuring the mesh", 1.0)
+        context.report["mesh"] = audit(mesh)
+        of_mesh = _measure(context, views, partial(raster.render, mesh), ("mesh_psnr_db", "mesh_ssim"))
+        _compare_with_original(context, mesh)
+        _preview(context, views, of_field, of_mesh)
+    write_npz(mesh, context.output / "mesh.npz")
+
+
+@contextmanager
+def _timed(context: Context, name: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    context.report.setdefault("seconds", {})[name] = round(time.monotonic() - start, 2)
+
+
+def _views(context: Context, recipe: Capture) -> list[PosedPicture]:
+    capture = captures.with_hold_out(captures.read(context.input / captures.FILE), recipe.hold_out)
+    for text in capture.warnings:
+        context.warn(text)
+    views = load_views(capture, context.warn)
+    train = sum(v.split == "train" for v in views)
+    context.report["views"] = {"train": train, "test": len(views) - train}
+    if train < 3:
+        raise InputError(f"views: only {train} can be trained on; give at least 3 from different places")
+    return views
+
+
+def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],
+             names: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Render the held-out views over white; report the means of their PSNR and SSIM under `names`."""
+    renderings: dict[str, np.ndarray] = {}
+    scores = []
+    held_out = [v for v in views if v.split == "test"]
+    for i, view in enumerate(held_out):
+        height, width = view.rgba_srgb.shape[:2]
+        rendered = render(view.fx, view.fy, view.cx, view.cy, width, height, view.world_from_camera)
+        renderings[view.name] = over_white(rendered.rgb_srgb, rendered.alpha)
+        truth = over_white(view.rgba_srgb[..., :3], view.rgba_srgb[..., 3])
+        scores.append((psnr(renderings[view.name], truth), ssim(renderings[view.name], truth)))
+        context.progress((i + 1) / len(held_out))
+    if scores:
+        for name, value in zip(names, np.mean(scores, axis=0), strict=True):
+            context.report[name] = round(float(value), 4)
+    return renderings
+
+
+def over_white(rgb_premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 in 0 to 1."""
+    return np.clip(rgb_premultiplied + (1.0 - alpha)[..., None], 0.0, 1.0).astype(np.float32)
+
+
+def _surface(context: Context, field: Field, recipe: Capture) -> Mesh:
+    values, world_from_grid = field.level_grid()
+    mesh = marching_cubes(values, world_from_grid)
+    if len(mesh.faces) == 0:
+        raise InputError("views: no surface was found in them; check that the cameras look at the subject and "
+                         "that its alpha or masks are right, or train longer")
+    context.progress(0.4)
+    mesh = remove_inner_shells(remove_floaters(mesh, recipe.floaters))
+    context.progress(0.6)
+    return smooth_normals(decimate(mesh, recipe.faces))
+
+
+def _textured(context: Context, mesh: Mesh, views: list[PosedPicture], recipe: Capture) -> Mesh:
+    if recipe.texture == 0:
+        return mesh
+    mesh = unwrap(mesh, recipe.texture)
+    context.progress(0.5)
+    return bake(mesh, [v for v in views if v.split == "train"], recipe.texture)
+
+
+def _compare_with_original(context: Context, mesh: Mesh) -> None:
+    path: Path = context.input / ORIGINAL
+    if path.exists():
+        context.report["truth"] = compare(mesh, read_npz(path))
+
+
+def _preview(context: Context, views: list[PosedPicture], *renderings: dict[str, np.ndarray]) -> None:
+    """One held-out camera: its picture and each of the renderings of it, side by side."""
+    view = next((v for v in views if v.split == "test"), None)
+    if view is None:
+        return
+    truth = over_white(view.rgba_srgb[..., :3], view.rgba_srgb[..., 3])
+    row = np.concatenate([truth, *(pictures[view.name] for pictures in renderings)], axis=1)
+    rgb = np.round(row * 255).astype(np.uint8)
+    write_png(context.output / "preview.png", rgb)
+    context.preview(rgb)
