@@ -1,0 +1,278 @@
+"""Mesh files: .glb .gltf .obj .ply .stl .off read, .glb .obj .ply .stl written, and the job folder's own .npz.
+
+glTF has Y up and is turned here, (x, y, z) of Blender is (x, −z, y) of the file; the other forms carry no axes
+and are taken as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..recipes.errors import InputError, MachineError
+from .mesh import Mesh, read_npz, write_npz
+
+READABLE = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".npz")
+WRITABLE = (".glb", ".obj", ".ply", ".stl", ".npz")
+_Y_UP = (".glb", ".gltf")
+# These forms cannot give one vertex two normals or texture coordinates, so they repeat its position instead.
+_SPLIT = (".glb", ".gltf", ".obj", ".stl")
+_BLENDER_FROM_GLTF = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+
+
+def read_mesh(path: Path) -> Mesh:
+    """Read a mesh file; InputError where it is missing, damaged, without faces or not finite.
+
+    Several objects or materials become one mesh with one texture. Vertices that the form had to repeat
+    (equal bit for bit) are one again. A file that it names must lie in its own folder.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in READABLE:
+        raise InputError(f"mesh: {path} has an ending that is not read; give one of {' '.join(READABLE)}")
+    if not path.is_file():
+        raise InputError(f"mesh: {path} does not exist; check the path")
+    if path.stat().st_size == 0:
+        raise InputError(f"mesh: {path} is empty (0 bytes); write it again")
+    try:
+        mesh = read_npz(path) if ending == ".npz" else _load(path)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # each of the parsers fails in its own way on a damaged file
+        raise InputError(f"mesh: {path} cannot be read as {ending[1:]} ({_line(error)}); "
+                         "it may be damaged or cut short, write it again") from error
+    _check(mesh, path)
+    mesh = _weld(mesh) if ending in _SPLIT else mesh
+    return mesh.transformed(_BLENDER_FROM_GLTF) if ending in _Y_UP else mesh
+
+
+def write_mesh(mesh: Mesh, path: Path) -> None:
+    """Write a mesh in the form of the path's ending, complete or not at all.
+
+    A texture goes into a .glb, beside an .obj as STEM.mtl and STEM.png, into a .ply as vertex colours.
+    InputError where the ending is unknown, the folder cannot be written or there are no faces.
+    """
+    path = Path(path)
+    write = {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply, ".stl": _write_stl,
+             ".npz": write_npz}.get(path.suffix.lower())
+    if write is None:
+        raise InputError(f"out: {path} has an ending that is not written; give one of {' '.join(WRITABLE)}")
+    if not len(mesh.faces):
+        raise InputError(f"out: the mesh for {path} has no faces; nothing is written")
+    if not path.parent.is_dir():
+        raise InputError(f"out: the folder {path.parent} does not exist; make it or choose another")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".maquette-") as folder:
+            write(mesh, Path(folder) / path.name)
+            # The mesh itself comes last: what it names is there before it is.
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(file, path.parent / file.name)
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"out: {path} cannot be written ({error.strerror}); choose another place") from error
+    except OSError as error:
+        raise MachineError(f"out: {path} cannot be written ({_line(error)}); free some space or choose "
+                           "another disk") from error
+
+
+def _load(path: Path) -> Mesh:
+    import trimesh
+
+    resolver = trimesh.resolvers.FilePathResolver(str(path))  # refuses what lies outside the file's folder
+    scene = trimesh.load_scene(str(path), process=False, resolver=resolver)
+    parts = []
+    for node in scene.graph.nodes_geometry:
+        world_from_part, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            part = _part(geometry, linear_colors=path.suffix.lower() in _Y_UP)
+            _check(part, path)
+            parts.append(part.transformed(world_from_part))
+    if not parts:
+        raise InputError(f"mesh: {path} has no faces; give a mesh, not points or curves")
+    return _join(parts)
+
+
+def _part(geometry: Any, linear_colors: bool) -> Mesh:
+    # The file's own normals lie in trimesh's cache; asking for them by name would compute some where it has none.
+    normals = geometry._cache.cache.get("vertex_normals")
+    visual, more = geometry.visual, {}
+    if visual.kind == "vertex":
+        colors = np.asarray(visual.vertex_colors)[:, :3] / 255
+        more["colors"] = srgb_from_linear(colors) if linear_colors else colors
+    elif visual.kind == "texture" and visual.uv is not None:
+        image = getattr(visual.material, "baseColorTexture", None) or getattr(visual.material, "image", None)
+        if image is not None:
+            more = {"corner_uvs": np.asarray(visual.uv)[geometry.faces], "texture": np.asarray(image.convert("RGB"))}
+    return Mesh(geometry.vertices, geometry.faces, normals, **more)
+
+
+def _join(parts: list[Mesh]) -> Mesh:
+    """One mesh of several. Different textures come to lie side by side in one."""
+    if len(parts) == 1:
+        return parts[0]
+    start = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    joined = Mesh(np.concatenate([part.vertices for part in parts]),
+                  np.concatenate([part.faces + first for part, first in zip(parts, start, strict=False)]))
+    for name in ("normals", "colors"):
+        if all(getattr(part, name) is not None for part in parts):
+            joined = replace(joined, **{name: np.concatenate([getattr(part, name) for part in parts])})
+    if all(part.texture is None for part in parts):
+        return joined
+    grey = np.full((1, 1, 3), 204, np.uint8)
+    textures = [grey if part.texture is None else part.texture for part in parts]
+    strip = np.zeros((max(t.shape[0] for t in textures), sum(t.shape[1] for t in textures), 3), np.uint8)
+    uvs, left = [], 0
+    for part, texture in zip(parts, textures, strict=True):
+        height, width = texture.shape[:2]
+        strip[:height, left:left + width] = texture
+        uv = np.full((len(part.faces), 3, 2), 0.5) if part.corner_uvs is None else part.corner_uvs
+        uv = uv - np.floor(uv.min(axis=1, keepdims=True))  # repeats begin at 0 again
+        uvs.append(np.stack(((left + uv[..., 0] * width) / strip.shape[1],
+                             1 - (1 - uv[..., 1]) * height / strip.shape[0]), axis=-1))
+        left += width
+    return replace(joined, corner_uvs=np.concatenate(uvs), texture=strip)
+
+
+def _check(mesh: Mesh, path: Path) -> None:
+    if not len(mesh.faces) or not len(mesh.vertices):
+        raise InputError(f"mesh: {path} has no faces; give a mesh, not points or curves")
+    bad = np.flatnonzero(~np.isfinite(mesh.vertices).all(axis=1))
+    if len(bad):
+        raise InputError(f"mesh: {path} has {len(bad)} vertices that are not finite (first: {bad[0]}); "
+                         "remove them")
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        raise InputError(f"mesh: {path} has a face with vertex {mesh.faces.max()} of {len(mesh.vertices)}; "
+                         "it may be cut short, write it again")
+
+
+def _weld(mesh: Mesh) -> Mesh:
+    """Join vertices of equal position. Normals stay where they agree: one that was split was a hard edge."""
+    _, first, index = np.unique(mesh.vertices + 0.0, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # as in the file
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    first = first[order]
+    index = rank[index.reshape(-1)]
+    normals = mesh.normals
+    if normals is not None:
+        agree = (normals * normals[first][index]).sum(axis=1) > 0.99
+        normals = normals[first] if agree.all() else None
+    return replace(mesh, vertices=mesh.vertices[first], faces=index[mesh.faces], normals=normals,
+                   colors=None if mesh.colors is None else mesh.colors[first])
+
+
+def split_at_seams(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Repeat each vertex for every texture coordinate it has.
+
+    Returns the old vertex of each new one (N,), the faces in new vertices (F, 3) and the UVs (N, 2).
+    """
+    corners = np.column_stack((mesh.faces.reshape(-1).astype(np.float64), mesh.corner_uvs.reshape(-1, 2)))
+    unique, index = np.unique(corners, axis=0, return_inverse=True)
+    return unique[:, 0].astype(np.int64), index.reshape(-1, 3), unique[:, 1:]
+
+
+def srgb_from_linear(value: np.ndarray) -> np.ndarray:
+    return np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def linear_from_srgb(value: np.ndarray) -> np.ndarray:
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _bytes(colors: np.ndarray) -> np.ndarray:
+    return (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _write_glb(mesh: Mesh, path: Path) -> None:
+    import trimesh
+    from PIL import Image
+
+    mesh = mesh.transformed(np.linalg.inv(_BLENDER_FROM_GLTF))
+    vertices, faces, normals, visual = mesh.vertices, mesh.faces, mesh.normals, None
+    material = trimesh.visual.material.PBRMaterial(name=path.stem, metallicFactor=0.0, roughnessFactor=1.0)
+    if mesh.texture is not None and mesh.corner_uvs is not None:
+        old, faces, uvs = split_at_seams(mesh)
+        vertices, normals = vertices[old], None if normals is None else normals[old]
+        material.baseColorTexture = Image.fromarray(mesh.texture)
+        visual = trimesh.visual.TextureVisuals(uv=uvs, material=material)
+    elif mesh.colors is not None:
+        visual = trimesh.visual.ColorVisuals(vertex_colors=_bytes(linear_from_srgb(mesh.colors)))
+    whole = trimesh.Trimesh(vertices, faces, vertex_normals=normals, visual=visual, process=False)
+    scene = trimesh.Scene()
+    scene.add_geometry(whole, node_name=path.stem, geom_name=path.stem)
+    path.write_bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=normals is not None))
+
+
+def _write_ply(mesh: Mesh, path: Path) -> None:
+    import trimesh
+
+    colors = mesh.colors if mesh.texture is None else vertex_colors(mesh)
+    whole = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False,
+                            vertex_colors=None if colors is None else _bytes(colors))
+    path.write_bytes(trimesh.exchange.ply.export_ply(whole, vertex_normal=mesh.normals is not None))
+
+
+def _write_stl(mesh: Mesh, path: Path) -> None:
+    import trimesh
+
+    path.write_bytes(trimesh.exchange.stl.export_stl(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)))
+
+
+def _write_obj(mesh: Mesh, path: Path) -> None:
+    """Written here because an .obj indexes positions, UVs and normals apart: nothing has to be split."""
+    from PIL import Image
+
+    textured = mesh.texture is not None and mesh.corner_uvs is not None
+    rows = mesh.vertices if mesh.colors is None or textured else np.hstack((mesh.vertices, mesh.colors))
+    lines = [f"mtllib {path.stem}.mtl", "usemtl material"] if textured else []
+    lines += _rows("v", rows)
+    corners = [mesh.faces + 1, None, None]
+    if textured:
+        uvs, index = np.unique(mesh.corner_uvs.reshape(-1, 2), axis=0, return_inverse=True)
+        corners[1] = index.reshape(-1, 3) + 1
+        lines += _rows("vt", uvs)
+        (path.parent / f"{path.stem}.mtl").write_text(f"newmtl material\nKd 1 1 1\nKs 0 0 0\nmap_Kd {path.stem}.png\n")
+        Image.fromarray(mesh.texture).save(path.parent / f"{path.stem}.png")
+    if mesh.normals is not None:
+        corners[2] = corners[0]
+        lines += _rows("vn", mesh.normals)
+    path.write_text("\n".join([*lines, *_face_rows(*corners)]) + "\n")
+
+
+def _rows(word: str, values: np.ndarray) -> list[str]:
+    form = word + " %.9g" * values.shape[1]  # nine digits hold a float32 exactly
+    return [form % row for row in map(tuple, values.tolist())]
+
+
+def _face_rows(positions: np.ndarray, uvs: np.ndarray | None, normals: np.ndarray | None) -> list[str]:
+    corner = "%d" + ("/%d" if uvs is not None else "/" if normals is not None else "") + (
+        "/%d" if normals is not None else "")
+    columns = [c for c in (positions, uvs, normals) if c is not None]
+    table = np.stack(columns, axis=2).reshape(len(positions), -1)
+    form = f"f {corner} {corner} {corner}"
+    return [form % row for row in map(tuple, table.tolist())]
+
+
+def vertex_colors(mesh: Mesh) -> np.ndarray:
+    """The texture's colour at each vertex, (V, 3) sRGB: the mean over its corners; grey where it has none."""
+    height, width = mesh.texture.shape[:2]
+    u, v = np.moveaxis(mesh.corner_uvs.reshape(-1, 2), 1, 0)
+    column = np.clip((u % 1.0) * width, 0, width - 1).astype(int)
+    row = np.clip((1 - v % 1.0) * height, 0, height - 1).astype(int)
+    samples, corner = mesh.texture[row, column] / 255, mesh.faces.reshape(-1)
+    count = np.bincount(corner, minlength=len(mesh.vertices))
+    total = [np.bincount(corner, samples[:, c], len(mesh.vertices)) for c in range(3)]
+    return np.where(count > 0, total / np.maximum(count, 1), 0.5).T
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120] or type(error).__name__
+
+
