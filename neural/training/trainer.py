@@ -1,0 +1,40 @@
+"""The way the shared loop sees a method of training.
+
+A method is a module of this package with the name that `recipe.method` has. It offers
+
+    make_trainer(pictures, box, recipe, *, seed, device) -> Trainer
+
+`pictures` are the training views alone (`PosedPicture`), `box` (2, 3) is the subject's; both are checked.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from ..fields.common import Field
+
+
+class Trainer(Protocol):
+    """Optimises one field. The loop owns the clock, checkpoints, previews and the held-out views."""
+
+    def warm_up(self) -> None:
+        """Compile what is compiled at run time, on inputs of a few rays; the clock starts after it."""
+
+    def step(self, fraction: float) -> float:
+        """One optimisation step; returns its loss.
+
+        `fraction` in [0, 1) is the share of the training time used before the step. Schedules (step sizes,
+        resolutions, weights) are functions of it alone, never of the number of steps, so that the same recipe
+        ends as well on a slower machine.
+        """
+
+    def field(self) -> Field:
+        """The field as it is now. It may share memory with the trainer: use it before the next step."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that `load_state` needs to go on exactly here (parameters, moments, lattice, number of steps)."""
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from `state`, on a trainer made with the same pictures, box, recipe and seed."""
