@@ -1,0 +1,1 @@
+"""The job folder, the queue, and the worker's process: started, watched, cancelled, resumed."""

@@ -1,0 +1,116 @@
+"""The worker's process: started apart from its parent, asked to stop, killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from ..recipes import InputError, MachineError
+from . import files, machine, store
+from .folder import Job, Status
+
+# The folder that `python FOLDER work JOB` runs; its name is whatever Blender or the user gave it.
+ROOT = Path(__file__).parents[1]
+
+ASKED = 0.9  # s that a worker has to stop when it is asked, before it is told by a signal
+TOLD = 0.3  # s after which it is killed
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+            "NUMBA_NUM_THREADS")
+# Ended children are reaped when the next one starts; a Popen that is thrown away would warn.
+_children: list[subprocess.Popen] = []
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker: one core is left to the person where there are more than two.
+
+    torch reads OMP_NUM_THREADS; a user who has set one of these keeps it. A Blender's own Python
+    must not reach into the backend's.
+    """
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+    threads = machine.cores() - 1 if machine.cores() > 2 else machine.cores()
+    for name in _THREADS:
+        env.setdefault(name, str(threads))
+    env.setdefault("NUMBA_CACHE_DIR", str(store.cache_folder() / "numba"))
+    return {**env, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def start_worker(job: Job, python: Path) -> None:
+    """Start the job's worker; whoever calls holds the queue's lock (see `queue`)."""
+    _children[:] = [child for child in _children if child.poll() is None]
+    apart: dict = {"start_new_session": True}
+    if os.name == "nt":
+        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+                 | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+    try:
+        with open(job.log, "ab") as log:
+            child = subprocess.Popen([python, ROOT, "work", job.path], env=worker_environment(), cwd=job.path.parent,
+                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, **apart)
+    except OSError as error:
+        raise InputError(f"python: {python} cannot be started ({error.strerror}); "
+                         "choose the Python of Maquette's backend") from error
+    _children.append(child)
+    job.write_worker(child.pid)
+
+
+def alive(job: Job) -> bool:
+    return job.worker_is_alive()
+
+
+def cancel(job: Job) -> None:
+    """End the job in less than two seconds, leaving no process behind; its checkpoint stays for `resume`."""
+    with files.locked(job.path.parent / "queue.lock"):
+        status = job.status()
+        if status.state == "queued":
+            job.write_status(Status("cancelled"))
+        if status.state != "running":
+            return
+        job.request_cancel()
+    if _gone(job, ASKED):
+        return
+    worker = job.worker()
+    if worker is None or worker["host"] != machine.host():
+        raise MachineError(f"job: {job.name} runs on {worker['host'] if worker else 'another machine'} and has not "
+                           "stopped yet; it stops when it next looks, or cancel it there")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker["pid"], signal.SIGTERM)  # on Windows this ends it at once
+    if not _gone(job, TOLD):
+        _kill(worker["pid"])
+        _gone(job, 1.0)
+
+
+def _gone(job: Job, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while job.worker_is_alive():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _kill(pid: int) -> None:
+    """Kill a worker, which leads a process group of its own, with all that it started."""
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:  # a worker that a person started by hand shares its shell's group
+            os.kill(pid, signal.SIGKILL)
+
+
+def resume(job: Job) -> None:
+    """Queue a job again that was interrupted, cancelled or failed; it goes on from its checkpoint."""
+    job.recipe  # a job that cannot be read is refused here
+    with files.locked(job.path.parent / "queue.lock"):
+        state = job.status().state
+        if state in ("running", "queued", "done"):
+            raise InputError(f"job: {job.name} is {state}; there is nothing to resume")
+        job.worker_file.unlink(missing_ok=True)
+        job.cancel_file.unlink(missing_ok=True)
+        job.write_status(Status("queued"))

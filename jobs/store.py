@@ -1,0 +1,126 @@
+"""Where jobs live, which there are, how much room they take, and their removal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from ..recipes import InputError, MaquetteError
+from . import files
+from .folder import FINISHED, Job
+
+# A folder without job.json is a job in the making, or was left by a process that died while making it.
+_MAKING = 86_400.0  # s
+_TRASH = ".trash-"
+
+_chosen: Path | None = None
+
+
+def use_folder(path: Path | None) -> None:
+    """Keep this process's jobs in `path` (Blender's folder for the extension), None for the user's cache."""
+    global _chosen
+    _chosen = path
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for Maquette."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "Maquette"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/maquette"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maquette"
+
+
+def jobs_folder() -> Path:
+    """MAQUETTE_JOBS, else what `use_folder` chose, else the user's cache."""
+    named = os.environ.get("MAQUETTE_JOBS")
+    return Path(named).absolute() if named else _chosen or cache_folder() / "jobs"
+
+
+def new_job_path(task: str) -> Path:
+    """Make a new, empty folder whose name begins with the task and the time."""
+    path = jobs_folder() / f"{task}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise files.explained(error, path) from error
+    return path
+
+
+def find_job(name: str) -> Job:
+    """The job of this name in the jobs' folder, or in the folder of this path."""
+    path = Path(name)
+    job = Job(path.absolute() if len(path.parts) > 1 or path.is_absolute() else jobs_folder() / name)
+    if not (job.path / "job.json").exists():
+        raise InputError(f"job: there is none at {job.path}; `maquette jobs` lists those there are")
+    return job
+
+
+def list_jobs(folder: Path | None = None) -> list[Job]:
+    """All jobs in the order of their creation, those that cannot be read first."""
+    folder = folder or jobs_folder()
+    try:
+        found = [Job(entry) for entry in folder.iterdir() if (entry / "job.json").exists() and entry.name[0] != "."]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise files.explained(error, folder) from error
+    return sorted(found, key=_age)
+
+
+def _age(job: Job) -> tuple[str, str]:
+    try:
+        return job.created, job.name
+    except MaquetteError:
+        return "", job.name
+
+
+def size(path: Path) -> int:
+    """Bytes in all files below `path`; what is deleted meanwhile counts nothing."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
+def remove(job: Job) -> int:
+    """Delete a job that neither runs nor waits; return the bytes that this freed."""
+    with files.locked(job.path.parent / "queue.lock"):
+        state = job.status().state
+        if state in ("running", "queued"):
+            raise InputError(f"job: {job.name} is {state}; cancel it before it is removed")
+        return _remove_folder(job.path)
+
+
+def _remove_folder(path: Path) -> int:
+    freed = size(path)
+    # Renamed first, so that nobody ever meets half a job.
+    trash = path.with_name(_TRASH + path.name)
+    try:
+        os.replace(path, trash)
+    except OSError as error:
+        raise files.explained(error, path) from error
+    shutil.rmtree(trash, ignore_errors=True)
+    return freed - size(trash)
+
+
+def clean() -> int:
+    """Delete the jobs that are done, failed or cancelled and what dead processes left; return the bytes freed.
+
+    Interrupted jobs stay: they can be resumed, and `remove` deletes them by name.
+    """
+    freed = sum(remove(job) for job in list_jobs() if job.status().state in FINISHED)
+    for entry in jobs_folder().glob("*/") if jobs_folder().is_dir() else ():
+        if entry.name.startswith(_TRASH):
+            freed += size(entry)
+            shutil.rmtree(entry, ignore_errors=True)
+        elif not (entry / "job.json").exists() and datetime.now().timestamp() - entry.stat().st_mtime > _MAKING:
+            freed += _remove_folder(entry)
+    return freed
