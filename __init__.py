@@ -1,1 +1,37 @@
 """Maquette: neural reconstruction for Blender. The extension's entry and the Python package's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+
+def register() -> None:
+    """Called by Blender when the extension is enabled."""
+    from . import operators, panels, scene
+
+    done = []
+    try:
+        for room in (scene, operators, panels):
+            room.register()
+            done.append(room)
+    except Exception:
+        for room in reversed(done):
+            room.unregister()
+        raise
+
+
+def unregister() -> None:
+    """Called by Blender when the extension is disabled."""
+    from . import operators, panels, scene
+
+    for room in (panels, operators, scene):
+        room.unregister()
+
+
+def __getattr__(name: str) -> Any:
+    """The tasks as functions (`maquette.capture(…)`), loaded when first asked for."""
+    if name.startswith("_") or importlib.util.find_spec(f".{name}", __name__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(".api", __name__), name)

@@ -1,0 +1,97 @@
+"""What needs Blender, for a process without: run by `blender -b --python` or by a Python that has bpy.
+
+    [*blender, headless.py, --, gather, SCENE.blend, RECIPE.json, INPUT_FOLDER]
+    [*blender, headless.py, --, insert, JOB_FOLDER, OUT.blend, (--into, SCENE.blend)]
+
+RECIPE.json is {"task": name, "recipe": {parameters}}; what it leaves out is taken from the settings that the scene
+stores. `gather` fills INPUT_FOLDER as a job wants it and writes {"recipe", "summary"} to INPUT_FOLDER/gathered.json.
+Progress goes to stdout as lines `maquette FRACTION MESSAGE`. An error is one line on stderr, exit code as in BY_KIND.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+GATHERED = "gathered.json"
+
+
+def load_package() -> Any:
+    """Load the folder above as the package `maquette`, whatever it is called."""
+    if "maquette" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("maquette", ROOT / "__init__.py",
+                                                      submodule_search_locations=[str(ROOT)])
+        assert spec and spec.loader
+        sys.modules["maquette"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["maquette"])
+    return sys.modules["maquette"]
+
+
+def open_blend(path: str) -> None:
+    import bpy
+    from maquette.recipes import InputError
+    from maquette.scene import properties
+
+    if not Path(path).is_file():
+        raise InputError(f"input: there is no file {path}; give a .blend that exists")
+    if not hasattr(bpy.types.Scene, "maquette"):  # the extension itself may be enabled in this Blender
+        properties.register()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(Path(path).resolve()), load_ui=False)
+    except RuntimeError as problem:
+        raise InputError(f"input: Blender cannot open {path} ({' '.join(str(problem).split())}); "
+                         "give a .blend of this version or older") from None
+
+
+def say_progress(fraction: float, message: str) -> None:
+    print(f"maquette {fraction:.4f} {message}", flush=True)
+
+
+def gather(blend: str, recipe_file: str, folder: str) -> None:
+    import bpy
+    from maquette.recipes import recipe_of
+    from maquette.scene import inputs, properties
+
+    asked = json.loads(Path(recipe_file).read_text(encoding="utf-8"))
+    cls = recipe_of(asked["task"])
+    open_blend(blend)
+    stored = properties.recipe_in(bpy.context.scene, asked["task"]).to_json()
+    recipe = cls.from_json({**stored, **asked["recipe"]})
+    summary = inputs.gather(bpy.context, recipe, Path(folder), say_progress)
+    text = json.dumps({"recipe": recipe.to_json(), "summary": summary})
+    (Path(folder) / GATHERED).write_text(text, encoding="utf-8")
+
+
+VERBS = {"gather": gather}
+
+
+def main(arguments: list[str]) -> int:
+    load_package()
+    from maquette.recipes import MaquetteError
+
+    verb, *rest = arguments or [""]
+    try:
+        if verb not in VERBS:
+            raise MaquetteError(f"headless: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}")
+        VERBS[verb](*rest)
+    except MaquetteError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # Some builds crash while the interpreter ends, after all has gone well: leave at once.
+    code = main(sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else [])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,156 @@
+"""Rendering what the scene's cameras see: Cycles, transparent film, one multilayer EXR a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..formats.capture import Camera, Capture, View
+from ..recipes import Recipe
+from ..recipes.errors import InputError
+from . import cameras, compat
+
+Progress = Callable[[float, str], None]
+
+
+def scene_cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """The cameras that take part, by name: those of the scene that are not disabled in renders."""
+    return sorted((o for o in scene.objects if o.type == "CAMERA" and not o.hide_render), key=lambda o: o.name)
+
+
+def subject_objects(scene: bpy.types.Scene, subject: str) -> set[bpy.types.Object]:
+    """The objects of the collection named `subject`, of the whole scene where it is empty."""
+    if not subject:
+        return set(scene.objects)
+    collection = next((c for c in scene.collection.children_recursive if c.name == subject), None)
+    if collection is None:
+        raise InputError(f'subject: there is no collection "{subject}" in scene "{scene.name}"; choose another one')
+    return set(collection.all_objects)
+
+
+def picture_size(scene: bpy.types.Scene, longest: int) -> tuple[int, int]:
+    """Width and height of views with the scene's aspect and `longest` pixels along the longer side."""
+    x, y = scene.render.resolution_x, scene.render.resolution_y
+    scale = longest / max(x, y)
+    return max(1, round(x * scale)), max(1, round(y * scale))
+
+
+def posed_cameras(scene: bpy.types.Scene, longest: int) -> list[tuple[bpy.types.Object, Camera, np.ndarray]]:
+    """Each camera with its intrinsics for a rendered view and its pose. InputError where one cannot be used."""
+    width, height = picture_size(scene, longest)
+    aspect = scene.render.pixel_aspect_y / scene.render.pixel_aspect_x
+    found = scene_cameras(scene)
+    if not found:
+        raise InputError(f'views: scene "{scene.name}" has no camera; add some around the subject, or import a capture')
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    evaluated = [camera.evaluated_get(depsgraph) for camera in found]
+    return [(camera, cameras.from_blender(e, width, height, aspect), cameras.world_from_camera(e))
+            for camera, e in zip(found, evaluated, strict=True)]
+
+
+def subject_box(scene: bpy.types.Scene, subject: str) -> np.ndarray:
+    """Lower and upper corner, (2, 3) in metres, of what the subject's objects and their instances render."""
+    wanted = subject_objects(scene, subject)
+    corners: list[np.ndarray] = []
+    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+        source = instance.parent or instance.object
+        if source.original not in wanted or source.original.hide_render:
+            continue
+        if instance.object.type not in {"MESH", "CURVE", "SURFACE", "META", "FONT", "CURVES", "POINTCLOUD", "VOLUME"}:
+            continue
+        matrix = np.array(instance.matrix_world, np.float64)
+        bounds = np.array(instance.object.bound_box, np.float64)
+        corners.append(bounds @ matrix[:3, :3].T + matrix[:3, 3])
+    if not corners:
+        where = f'collection "{subject}"' if subject else f'scene "{scene.name}"'
+        raise InputError(f"subject: {where} has nothing that renders; put the objects to capture there")
+    points = np.concatenate(corners)
+    return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def sees_box(camera: Camera, pose: np.ndarray, box: np.ndarray) -> bool:
+    """Whether some part of the box may be in the picture; never wrongly False."""
+    corners = np.stack(np.meshgrid(*box.T, indexing="ij"), axis=-1).reshape(-1, 3)
+    x, y, z = ((corners - pose[:3, 3]) @ pose[:3, :3]).T
+    left = camera.fx * x + camera.cx * -z
+    top = -camera.fy * y + camera.cy * -z
+    outside = (z >= 0, left < 0, left > camera.width * -z, top < 0, top > camera.height * -z)
+    return not any(side.all() for side in outside)
+
+
+def check(scene: bpy.types.Scene, recipe: Recipe) -> None:
+    """Raise InputError for whatever `render` would refuse, without rendering."""
+    values = recipe.to_json()
+    posed = posed_cameras(scene, values["size"])
+    box = subject_box(scene, values["subject"])
+    if not any(sees_box(camera, pose, box) for _, camera, pose in posed):
+        name = values["subject"] or scene.name
+        raise InputError(f'subject: no camera sees "{name}"; turn the cameras towards it')
+
+
+def render(scene: bpy.types.Scene, recipe: Recipe, folder: Path, on_progress: Progress) -> Capture:
+    """Render every camera's view into `folder`.
+
+    Each EXR holds Combined (linear, premultiplied), Depth (metres along the axis) and Normal (world). All but the
+    subject is hidden from the cameras and goes on lighting it. The scene is left as it was found.
+    """
+    values = recipe.to_json()
+    check(scene, recipe)
+    posed = posed_cameras(scene, values["size"])
+    folder.mkdir(parents=True, exist_ok=True)
+    views = []
+    with prepared(scene, values, (posed[0][1].width, posed[0][1].height), [c for c, _, _ in posed]):
+        for i, (camera, intrinsics, pose) in enumerate(posed):
+            on_progress(i / len(posed), f"view {i + 1} of {len(posed)}")
+            name = f"view_{i:04d}.exr"
+            render_one(scene, camera, folder / name, seed=i)
+            views.append(View(camera.name, intrinsics, pose, name, depth=name, normal=name))
+    on_progress(1.0, f"{len(views)} views")
+    return Capture(folder, tuple(views), box=subject_box(scene, values["subject"]))
+
+
+def render_one(scene: bpy.types.Scene, camera: bpy.types.Object, path: Path, seed: int) -> None:
+    scene.camera = camera
+    scene.render.filepath = str(path)
+    scene.cycles.seed = seed  # noise that differs between views averages out
+    bpy.ops.render.render(write_still=True, scene=scene.name)
+    if not path.is_file():
+        raise InputError(f'views: the view of camera "{camera.name}" was not written to {path}; is the disk full?')
+
+
+@contextmanager
+def prepared(scene: bpy.types.Scene, values: dict[str, Any], size: tuple[int, int],
+             used: Iterable[bpy.types.Object]) -> Iterator[None]:
+    """The scene set up for rendering views with a capture's `values`; every setting comes back afterwards."""
+    with ExitStack() as stack:
+        def change(owner: Any, **settings: Any) -> None:
+            for name, value in settings.items():
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, value)
+
+        change(scene, camera=scene.camera)
+        change(scene.render, engine="CYCLES", resolution_x=size[0], resolution_y=size[1], resolution_percentage=100,
+               film_transparent=True, use_persistent_data=True, use_border=False, use_multiview=False,
+               use_compositing=False, use_sequencer=False, use_motion_blur=False, use_freestyle=False,
+               filepath=scene.render.filepath, use_file_extension=False, use_overwrite=True)
+        change(scene.cycles, samples=values["samples"], use_adaptive_sampling=False, seed=scene.cycles.seed,
+               use_animated_seed=False, time_limit=0.0, use_denoising=compat.can_denoise())
+        if compat.can_denoise():
+            change(scene.cycles, denoiser="OPENIMAGEDENOISE")
+        active = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
+        for layer in scene.view_layers:
+            change(layer, use=layer == active)
+        change(active, use_pass_combined=True, use_pass_z=True, use_pass_normal=True)
+        stack.enter_context(compat.multilayer_exr(scene.render.image_settings))
+        subject = subject_objects(scene, values["subject"])
+        for thing in scene.objects:
+            if thing.visible_camera and (thing not in subject or thing.type == "LIGHT"):
+                change(thing, visible_camera=False)
+        for data in {camera.data for camera in used}:
+            change(data.dof, use_dof=False)  # a blurred picture has no pinhole camera
+        yield
