@@ -1,0 +1,63 @@
+"""The channels of OpenEXR files of rendered views: one layer or Blender's multilayer ones.
+
+Names are those of Blender, LAYER.PASS.CHANNEL such as ViewLayer.Combined.R, ViewLayer.Depth.Z (V in newer
+versions) and ViewLayer.Normal.X, or bare R, G, B, A and Z of a single layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+Channels = dict[str, np.ndarray]  # (H, W) by full name
+
+# Cycles writes 1e10 where a ray meets nothing.
+_FARTHEST = 1e9
+
+
+def read_channels(path: Path) -> Channels:
+    """Every channel of every part. Raises OSError or RuntimeError where the file cannot be read."""
+    import OpenEXR
+
+    if not path.is_file():
+        raise OSError("there is no such file")
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        return {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
+
+
+def color(channels: Channels) -> tuple[np.ndarray, bool]:
+    """Linear premultiplied (H, W, 4) float32, and whether there is an alpha channel; ValueError without colour."""
+    rgb = [_find(channels, f"Combined.{c}", c) for c in "RGB"]
+    if any(c is None for c in rgb):
+        raise ValueError(f"it has no colour channels R, G, B but {', '.join(sorted(channels)) or 'none'}")
+    alpha = _find(channels, "Combined.A", "A")
+    rgba = np.stack([*rgb, np.ones_like(rgb[0]) if alpha is None else alpha], axis=-1).astype(np.float32)
+    return np.nan_to_num(rgba, nan=0.0, posinf=1.0, neginf=0.0), alpha is not None
+
+
+def depth(channels: Channels) -> np.ndarray | None:
+    """Depth along the axis, (H, W) float32 metres, NaN is unknown."""
+    values = _find(channels, "Depth.Z", "Depth.V", "Z", "V")
+    if values is None:
+        return None
+    return np.where((values > 0) & (values < _FARTHEST), values, np.nan).astype(np.float32)
+
+
+def normal(channels: Channels) -> np.ndarray | None:
+    """World normals, (H, W, 3) float32 of unit length, zero where a pixel's samples disagree or there are none."""
+    axes = [_find(channels, f"Normal.{c}") for c in "XYZ"]
+    if any(axis is None for axis in axes):
+        return None
+    normals = np.stack(axes, axis=-1).astype(np.float32)
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.divide(normals, length, out=np.zeros_like(normals), where=length > 0.5)
+
+
+def _find(channels: Channels, *names: str) -> np.ndarray | None:
+    """The first channel with one of these names, below whatever layer."""
+    for name in names:
+        for full, pixels in channels.items():
+            if full == name or ("." in name and full.endswith(f".{name}")):
+                return pixels
+    return None

@@ -1,0 +1,81 @@
+"""Files of the user to a job's input: one function a kind of input, chosen by the recipe's `input`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..recipes import Recipe
+from ..recipes.errors import InputError, MachineError
+from . import capture as captures
+from .cameras import check_views
+from .folder import read_capture
+
+MOST_POINTS = 20_000
+
+
+def gather(kind: str, paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Read the user's files and write what the worker needs of them into `input_folder`.
+
+    Returns the summary from which the recipe estimates the job. Raises InputError where the files are not of
+    this kind or not fit for it.
+    """
+    return KINDS[kind]([Path(path) for path in paths], input_folder, recipe)
+
+
+def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Posed pictures: capture.json and pictures/, linked where the file system can, else copied."""
+    if len(paths) != 1:
+        raise InputError(f"input: {len(paths)} inputs are given; a capture takes one, a file or a folder")
+    capture = read_capture(paths[0])
+    check_views(capture.views)
+    (input_folder / "pictures").mkdir(parents=True, exist_ok=True)
+    views = tuple(_taken(view, number, capture.folder, input_folder) for number, view in enumerate(capture.views))
+    points = capture.points
+    if points is not None:
+        points = points[::max(1, len(points) // MOST_POINTS)]
+    taken = replace(capture, folder=input_folder, views=views, points=points)
+    captures.write(taken, input_folder / captures.FILE)
+    return taken.summary()
+
+
+def gather_volume(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    from . import volume
+    return volume.gather_volume(paths, input_folder, recipe)
+
+
+KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
+    "capture": gather_capture, "volume": gather_volume}
+
+
+def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:
+    """The view with its files in the job's folder, under names that any file system takes."""
+    stem = f"{number:04d}_{re.sub(r'[^A-Za-z0-9._-]', '_', view.name)[-60:]}"
+    taken = {}
+    for role in ("picture", "mask", "depth"):
+        path = getattr(view, role)
+        if path is not None:
+            end = ("" if role == "picture" else f".{role}") + Path(path).suffix.lower()
+            taken[role] = f"pictures/{stem}{end}"
+            _link(source / path, target / taken[role])
+    return replace(view, **taken)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise MachineError(f"disk: it is full while copying {source} to {target.parent}; "
+                                   "free some space") from error
+            raise InputError(f"picture: {source} cannot be copied ({error.strerror}); "
+                             "make it readable or remove its view") from error
