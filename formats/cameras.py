@@ -42,7 +42,7 @@ def model_of(name: str, where: str) -> tuple[str, tuple[str, ...]]:
 
 def camera(model: str, width: int, height: int, values: dict[str, float], where: str) -> Camera:
     """A checked camera of our `model` from parameters named as in MODELS; zero distortion is left out."""
-    values = dict(values)
+    values = {name: float(value) for name, value in values.items()}
     if "f" in values:
         values["fx"] = values["fy"] = values.pop("f")
     for name, value in values.items():

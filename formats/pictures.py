@@ -170,6 +170,13 @@ def read_depth(path: Path) -> np.ndarray:
     return np.where((values > 0) & (values < 65535), values * np.float32(1e-3), np.nan).astype(np.float32)
 
 
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 sRGB."""
+    from PIL import Image
+
+    Image.fromarray(rgb).save(path)
+
+
 def reduced_size(width: int, height: int, longest_side: int | None) -> tuple[int, int]:
     """Width and height with the longest side at most `longest_side`."""
     if longest_side is None or max(width, height) <= longest_side:

@@ -44,10 +44,15 @@ class Capture(Recipe):
     floaters: float = param(1.0, "Pieces with less than this share of the largest piece's area are removed",
                             unit="%", min=0.0, max=100.0, group="Mesh", advanced=True)
 
+    def longest_side(self) -> int:
+        """Pixels on a picture's longest side beyond which the field cannot use them: larger ones are reduced."""
+        return 4 * self.resolution
+
     def estimate(self, summary: dict[str, Any]) -> Estimate:
         # Rays and pictures: 4 float32 channels, twice while they are ordered. Field: rows of the cells near
         # the surface with their gradients and Adam's two moments; extraction needs a few dense grids.
-        pixels_mb = summary.get("pixels", 0) * 4 * 4 * 2 / 2**20
+        pixels = min(summary.get("pixels", 0), summary.get("views", 0) * self.longest_side() ** 2)
+        pixels_mb = pixels * 4 * 4 * 2 / 2**20
         field_mb = self.resolution**3 * 4 * 24 / 2**20
         texture_mb = self.texture**2 * 4 * 12 / 2**20
         return Estimate(memory_mb=int(600 + pixels_mb + field_mb + texture_mb), seconds=1.25 * self.seconds + 30)
