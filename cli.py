@@ -1,0 +1,308 @@
+"""The command line: a subcommand a task, generated from its recipe, and the words for jobs, results and set-up."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import api, doctor, terminal
+from .formats.report import program_version, rows, write_report
+from .jobs import backend, process, run, store
+from .jobs.folder import Job
+from .recipes import PRESETS, Cancelled, InputError, MaquetteError, Parameter, Recipe, recipe_of, tasks
+
+# These need nothing but the standard library; the others go on in the backend where this Python is not it.
+_LIGHT = ("jobs", "cancel", "clean", "doctor")
+
+
+def main(arguments: list[str], *, in_blender: bool = False, python: str | Path | None = None) -> int:
+    """Run a command; the exit code is 0 done, 1 defect, 2 input, 3 cancelled, 4 machine.
+
+    `in_blender` is `blender -b SCENE --command maquette …`: a task without an input takes the open scene,
+    and `python` is the backend's, which does everything else.
+    """
+    as_json = "--json" in arguments
+    try:
+        options = _parser().parse_args(arguments)
+        if options.word not in _LIGHT and not _is_here(options, in_blender):
+            return _in_backend(arguments, backend.find_backend_python(python), in_blender)
+        options.python = python
+        return options.act(options) or 0
+    except MaquetteError as error:
+        _say_error(error, as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say_error(Cancelled("cancelled: give the command again, or see `maquette jobs`"), as_json)
+        return Cancelled.exit_code
+    except BrokenPipeError:  # the reader of this output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:  # the last resort: a traceback never reaches a user
+        return _say_defect(error, as_json)
+
+
+def _is_here(options: argparse.Namespace, in_blender: bool) -> bool:
+    if in_blender:
+        return options.word in tasks() and not options.input
+    return importlib.util.find_spec("torch") is not None or options.word == "setup"
+
+
+def _in_backend(arguments: list[str], python: Path, in_blender: bool) -> int:
+    env = process.worker_environment() | {"MAQUETTE_JOBS": str(store.jobs_folder())}
+    if in_blender:
+        import bpy
+        env.setdefault("MAQUETTE_BLENDER", bpy.app.binary_path)
+    child = subprocess.Popen([python, process.ROOT, *arguments], env=env)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # it has heard Ctrl-C itself and is ending
+            continue
+
+
+def _say_error(error: MaquetteError, as_json: bool) -> None:
+    if as_json:
+        state = "cancelled" if isinstance(error, Cancelled) else "failed"
+        print(json.dumps({"state": state, "kind": error.kind, "message": str(error)}), flush=True)
+    else:
+        print(f"maquette: {error}", file=sys.stderr, flush=True)
+
+
+def _say_defect(error: Exception, as_json: bool) -> int:
+    log = store.cache_folder() / "defect.txt"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+        where = f"the log is {log}"
+    except OSError:
+        where = f"no log could be written to {log}"
+    _say_error(MaquetteError(f"a defect of Maquette ({type(error).__name__}: {str(error).splitlines()[:1]}); {where}"),
+               as_json)
+    return MaquetteError.exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` says more")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("maquette", description="Neural reconstruction for Blender.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"maquette {program_version()}")
+    words = parser.add_subparsers(dest="word", metavar="WORD", required=True)
+    for task, recipe in tasks().items():
+        _add_task(words.add_parser(task, help=recipe.__doc__, description=recipe.__doc__, allow_abbrev=False,
+                                   epilog=f"example: {recipe.example}"), recipe)
+    for word, act, help in (("jobs", _jobs, "list the jobs"), ("resume", _resume, "go on with a job"),
+                            ("cancel", _cancel, "stop a job"), ("clean", _clean, "delete jobs that are over"),
+                            ("work", _work, "run a job in this process"),
+                            ("evaluate", _evaluate, "measure a result against the truth"),
+                            ("doctor", _doctor, "say what this installation has")):
+        sub = words.add_parser(word, help=help, description=act.__doc__, allow_abbrev=False)
+        sub.set_defaults(act=act)
+        _ARGUMENTS[word](sub)
+    return parser
+
+
+def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
+    parser.set_defaults(act=_task)
+    parser.add_argument("input", nargs="*", type=Path, metavar="INPUT",
+                        help="files or folders; in `blender --command`, none is the open scene")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT",
+                        help=f"the result; its ending chooses the form: {' '.join(api.ENDINGS[recipe.output])}")
+    parser.add_argument("--preset", choices=PRESETS, help="a set of parameters; those given beside it win")
+    parser.add_argument("--recipe", type=Path, metavar="FILE.json", help="parameters from a recipe or a report")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="default: STEM.report.json beside OUT")
+    parser.add_argument("--quiet", action="store_true", help="say errors alone")
+    parser.add_argument("--json", action="store_true", help="say progress and the result as lines of JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
+    parser.add_argument("--blender", metavar="PATH", help="a blender, or a Python with bpy, for .blend files")
+    group = parser.add_argument_group("parameters")
+    for parameter in recipe.parameters():
+        _add_parameter(group, parameter)
+
+
+def _add_parameter(group: Any, parameter: Parameter) -> None:
+    about = [f"default {parameter.default}" if parameter.default != "" else ""]
+    if parameter.min is not None and parameter.max is not None and parameter.type is not bool:
+        about.append(f"{parameter.min} to {parameter.max} {parameter.unit}".strip())
+    about = [text for text in about if text]
+    options: dict[str, Any] = {"dest": f"parameter.{parameter.name}", "default": argparse.SUPPRESS, "help": (
+        parameter.help + (f" ({'; '.join(about)})" if about else "")).replace("%", "%%")}
+    if parameter.type is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options["metavar"] = "{" + ",".join(parameter.choices) + "}" if parameter.choices else parameter.unit or "X"
+    group.add_argument("--" + parameter.name.replace("_", "-"), **options)
+
+
+def given_values(options: argparse.Namespace) -> dict[str, Any]:
+    """The recipe's parameters that the user gave: the preset's, over them the file's, over them the options'."""
+    recipe = recipe_of(options.word)
+    values = recipe.preset(options.preset).to_json() if options.preset else {}
+    if options.recipe:
+        values |= _recipe_file(options.recipe, options.word)
+    types = {parameter.name: parameter.type for parameter in recipe.parameters()}
+    for name, value in vars(options).items():
+        _, prefix, parameter = name.rpartition("parameter.")
+        if prefix:
+            values[parameter] = _number(value) if types[parameter] in (int, float) else value
+    recipe.from_json(values)
+    return values
+
+
+def _number(text: str) -> int | float | str:
+    """The number, or the text itself, which the recipe then refuses by the parameter's name."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _recipe_file(path: Path, task: str) -> dict[str, Any]:
+    """A recipe's JSON, or that of a report or a job, which hold one."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"recipe: {path} cannot be read as JSON ({error}); give a recipe or a report") from None
+    if not isinstance(values, dict):
+        raise InputError(f"recipe: {path} is not a JSON object; give a recipe or a report")
+    if values.get("task", task) != task:
+        raise InputError(f"recipe: {path} is of the task {values['task']!r}; give one of {task!r}")
+    found = values.get("recipe", values)
+    if not isinstance(found, dict):
+        raise InputError(f"recipe: {path} has a recipe that is not a JSON object; give a recipe or a report")
+    return found
+
+
+def _task(options: argparse.Namespace) -> None:
+    request = api.Request(options.word, tuple(options.input), given_values(options), options.out, options.report,
+                          options.seed, options.device, options.overwrite, options.blender)
+    python = backend.find_backend_python(options.python)
+    with terminal.narrator(options.quiet, options.json) as narrate:
+        job = api.perform(request, narrate, python)
+    _say_result(job, options)
+
+
+def _say_result(job: Job, options: argparse.Namespace) -> None:
+    if options.quiet:
+        return
+    report, target = job.report(), job.target
+    if options.json:
+        print(json.dumps({"state": "done", "out": target.get("out"), "job": str(job.path), "report": report}))
+        return
+    for warning in report["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    lines = rows(report) + [(name, str(target[name])) for name in ("out", "report") if name in target]
+    print(terminal.table(lines))
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """A word that takes none."""
+
+
+def _json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _job_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="a name that `maquette jobs` lists, or a job's folder")
+
+
+def _resume_arguments(parser: argparse.ArgumentParser) -> None:
+    _job_argument(parser)
+    parser.add_argument("--quiet", action="store_true", help="say errors alone")
+    parser.add_argument("--json", action="store_true", help="say progress and the result as lines of JSON")
+
+
+def _clean_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", nargs="*", help="these alone, interrupted ones too")
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("result", type=Path, metavar="RESULT", help="a mesh, a picture or a folder of pictures")
+    parser.add_argument("--truth", type=Path, required=True, metavar="TRUE", help="what it should be")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers there too")
+
+
+def _jobs(options: argparse.Namespace) -> None:
+    """List the jobs with their state, size and where the result goes."""
+    jobs = store.list_jobs()
+    sizes = [store.size(job.path) for job in jobs]
+    states = [job.status() for job in jobs]
+    if options.json:
+        print(json.dumps([{"job": job.name, "state": status.state, "fraction": status.fraction, "bytes": size}
+                          for job, status, size in zip(jobs, states, sizes, strict=True)]))
+        return
+    if jobs:
+        print(terminal.table([(job.name, status.state, f"{status.fraction:.0%}", terminal.megabytes(size),
+                               status.message) for job, status, size in zip(jobs, states, sizes, strict=True)]))
+    print(f"{len(jobs)} jobs, {terminal.megabytes(sum(sizes))} in {store.jobs_folder()}")
+
+
+def _resume(options: argparse.Namespace) -> None:
+    """Go on with a job that was interrupted, cancelled or failed; write the result of one that is done."""
+    job = store.find_job(options.job)
+    python = backend.find_backend_python(options.python)
+    if job.status().state not in ("done", "running", "queued"):
+        process.resume(job)
+    with terminal.narrator(options.quiet, options.json) as narrate:
+        run.wait(job, python, narrate)
+        api.deliver(job, narrate)
+    _say_result(job, options)
+
+
+def _cancel(options: argparse.Namespace) -> None:
+    """Stop a job; what it has computed stays for `resume`."""
+    job = store.find_job(options.job)
+    process.cancel(job)
+    state = job.status().state
+    print(f"{job.name} is {state}" + ("" if state == "done" else f"; `maquette resume {job.name}` goes on with it"))
+
+
+def _clean(options: argparse.Namespace) -> None:
+    """Delete the jobs that are done, failed or cancelled, or the ones named; say how much room that gave."""
+    freed = sum(store.remove(store.find_job(name)) for name in options.job) if options.job else store.clean()
+    print(f"{terminal.megabytes(freed)} freed in {store.jobs_folder()}")
+
+
+def _work(options: argparse.Namespace) -> None:
+    """Run a job in this process, as the workers do that other words start."""
+    os.environ.update(process.worker_environment())  # before torch reads it
+    from .neural.worker import run_and_leave
+    run_and_leave(Path(options.job).absolute())
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Measure a result of any program against the truth."""
+    from .neural import evaluation
+    for path in (options.result, options.truth):
+        if not path.exists():
+            raise InputError(f"evaluate: {path} does not exist; check the path")
+    figures = evaluation.evaluate(options.result, options.truth)
+    print(evaluation.table(figures))
+    if options.report:
+        write_report(figures, options.report)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    """Say what this installation has."""
+    found = doctor.look(options.python)
+    print(json.dumps(found) if options.json else terminal.table([(key, str(value)) for key, value in found.items()]))
+
+
+_ARGUMENTS = {"jobs": _json_argument, "resume": _resume_arguments, "cancel": _job_argument, "clean": _clean_arguments,
+              "work": _job_argument, "evaluate": _evaluate_arguments, "doctor": _json_argument}

@@ -1,0 +1,314 @@
+"""The worker: runs one job's task in a process of its own and says in the job's folder how far it is."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import io
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..formats.mesh import read_npz
+from ..formats.meshes import write_mesh
+from ..formats.report import plain, program_version
+from ..jobs import files, machine
+from ..jobs.folder import FINISHED, Job, Status
+from ..recipes import Cancelled, InputError, MachineError, MaquetteError, Recipe
+
+STATUS_EVERY = 0.2  # s
+PREVIEW_EVERY = 1.0  # s
+LOOK_FOR_CANCEL_EVERY = 0.05  # s
+# Of the resolution asked for, where the GPU's memory was not enough for that.
+LOWERED = 0.7
+
+
+class Running:
+    """The task's view of its job (see `context.Context`)."""
+
+    def __init__(self, job: Job, recipe: Recipe, device: torch.device, stop: threading.Event) -> None:
+        self.recipe = recipe
+        self.seed = int(job.description["seed"])
+        self.device = device
+        self.input, self.output, self.checkpoint = job.input, job.output, job.checkpoint
+        self.report: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self._job, self._stop = job, stop
+        self._began = time.monotonic()
+        self._expected = recipe.estimate(job.description["summary"]).seconds
+        self._stage, self._message, self._from, self._upto, self._done = "starting", "", 0.0, 0.0, 0.0
+        self._said = self._shown = self._looked = -1e9
+        self._say()
+
+    def stage(self, name: str, upto: float) -> None:
+        self._stage, self._message = name, ""
+        self._from, self._upto, self._done = self._upto, upto, self._upto
+        print(f"{time.monotonic() - self._began:8.1f} s  {name}", flush=True)
+        self._say()
+        self.progress(0.0)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        now = time.monotonic()
+        if now - self._looked > LOOK_FOR_CANCEL_EVERY:
+            self._looked = now
+            if self._stop.is_set() or self._job.cancel_file.exists():
+                raise Cancelled(f"cancelled: job {self._job.name}")
+        self._message = message or self._message
+        self._done = self._from + (self._upto - self._from) * min(max(fraction, 0.0), 1.0)
+        if now - self._said > STATUS_EVERY:
+            self._say()
+
+    def preview(self, rgb: np.ndarray) -> None:
+        if time.monotonic() - self._shown < PREVIEW_EVERY:
+            return
+        self._shown = time.monotonic()
+        from PIL import Image
+        png = io.BytesIO()
+        Image.fromarray(rgb).save(png, "png", compress_level=1)
+        files.atomic_write(self._job.preview, png.getvalue())
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+            print(f"warning: {text}", flush=True)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _say(self) -> None:
+        self._said = time.monotonic()
+        self._job.write_status(Status("running", self._stage, round(self._done, 4), self._seconds_left(),
+                                      self._message))
+
+    def _seconds_left(self) -> float:
+        """The recipe's estimate at first, more and more what the speed so far promises."""
+        estimated = self._expected * (1 - self._done)
+        if self._done == 0:
+            return round(estimated, 1)
+        measured = self.seconds() * (1 - self._done) / self._done
+        return round((1 - self._done) * estimated + self._done * measured, 1)
+
+
+def main(path: Path) -> int:
+    """Run the job in `path`; the exit code is the command line's. All that is said goes to its log.txt."""
+    job = Job(path)
+    terminal = os.dup(2)
+    try:
+        _claim(job)
+        _say_to(job.log)
+        stop = _listen()
+        code = _run_and_say(job, stop)
+    except MaquetteError as error:
+        os.write(terminal, f"maquette: {error}\n".encode())
+        code = error.exit_code
+    finally:
+        os.close(terminal)
+    return code
+
+
+def _claim(job: Job) -> None:
+    """Write worker.json; refuse a job that is over or that another worker has."""
+    job.description  # refused here where it cannot be read
+    with files.locked(job.path.parent / "queue.lock"):
+        status, worker = job.status(), job.worker()
+        mine = worker is not None and worker["pid"] in (os.getpid(), os.getppid())  # the parent: Windows' launcher
+        if status.state in FINISHED or status.state == "running" and not mine:
+            raise InputError(f"job: {job.name} is {status.state}; resume it, or start a new one")
+        job.write_worker(os.getpid())
+
+
+def _say_to(log: Path) -> None:
+    """Send this process's output, that of its libraries too, to the log."""
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError as error:
+        raise files.explained(error, log) from error
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    faulthandler.enable()
+
+
+def _listen() -> threading.Event:
+    """Lower this process's priority; the event is set when a signal asks it to stop."""
+    stop = threading.Event()
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stop.set())
+    if hasattr(os, "nice"):
+        os.nice(10)
+    return stop
+
+
+def _run_and_say(job: Job, stop: threading.Event) -> int:
+    """Run the task; whatever comes of it is the job's last status."""
+    try:
+        report = _run(job, stop)
+        job.write_report(report)
+        job.write_status(Status("done", fraction=1.0, seconds_left=0.0, message=_done_message(report)))
+        return 0
+    except Exception as error:  # the one place where every error ends
+        explained = _explained(error, job)
+        state = "cancelled" if isinstance(explained, Cancelled) else "failed"
+        if state == "failed":
+            traceback.print_exc()
+        said = job.status()
+        _write_last(job, Status(state, said.stage, said.fraction, None, str(explained), explained.kind))
+        return explained.exit_code
+
+
+def _write_last(job: Job, status: Status) -> None:
+    try:
+        job.write_status(status)
+    except MachineError:  # a full disk: a resumed worker makes output/ anew
+        shutil.rmtree(job.output, ignore_errors=True)
+        job.write_status(status)
+
+
+def _done_message(report: dict[str, Any]) -> str:
+    count = len(report["warnings"])
+    return f"done in {report['seconds']['total']:.0f} s" + (f", {count} warnings" if count else "")
+
+
+def _explained(error: Exception, job: Job) -> MaquetteError:
+    if isinstance(error, MaquetteError):
+        return error
+    if isinstance(error, OSError) and isinstance(files.explained(error, job.path), MachineError):
+        return files.explained(error, job.path)
+    if _is_gpu_full(error):
+        return MachineError("memory: the GPU has too little for this job, at a lower resolution too; lower "
+                            "`resolution` further or choose the device cpu")
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return MachineError("memory: the machine has run out of it; close other programs or lower `resolution`")
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return MaquetteError(f"{job.task}: a defect of Maquette ({what}); the log is {job.log}")
+
+
+def _run(job: Job, stop: threading.Event) -> dict[str, Any]:
+    """Run the job's task to output/; return the whole report."""
+    recipe = job.recipe
+    print(f"maquette {program_version()}, task {job.task}, {json.dumps(recipe.to_json())}", flush=True)
+    task = import_module(f"..tasks.{job.task}", __name__)
+    device = _device(job.description["device"])
+    estimate = recipe.estimate(job.description["summary"])
+    _check_memory(estimate.memory_mb)
+    shutil.rmtree(job.output, ignore_errors=True)
+    for folder in (job.output, job.checkpoint):
+        folder.mkdir(exist_ok=True)
+    context = Running(job, _lowered_before(job), device, stop)
+    try:
+        task.run(context)
+    except Exception as error:
+        lower = _lowered(context.recipe) if _is_gpu_full(error) and context.recipe == recipe else None
+        if lower is None:
+            raise
+        context = _start_lowered(job, context, lower, stop)
+        task.run(context)
+    if context.recipe != recipe:
+        context.warn(f"resolution: {recipe.resolution} is too much for the GPU's memory; "
+                     f"it was {context.recipe.resolution}")
+    _write_result(job)
+    return _report(job, context, estimate.memory_mb)
+
+
+def _device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU; mps lacks operations that tasks use and must be asked for."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if name not in there:
+        raise InputError(f"device: {name!r} is not one of auto, cpu, cuda, mps; choose one of them")
+    if not there[name]:
+        raise MachineError(f"device: torch {torch.__version__} finds no {name} device on this machine; "
+                           "choose auto or cpu")
+    return torch.device(name)
+
+
+def _check_memory(needed_mb: int) -> None:
+    free_mb = machine.available_memory_mb()
+    if needed_mb > free_mb:
+        raise MachineError(f"memory: the job needs about {needed_mb} MB and {free_mb} MB are free; close other "
+                           "programs, lower the resolution or choose the preset draft")
+
+
+def _is_gpu_full(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
+
+
+def _lowered(recipe: Recipe) -> Recipe | None:
+    """The recipe with its resolution lowered, None where it has none to lower."""
+    parameter = next((p for p in recipe.parameters() if p.name == "resolution"), None)
+    if parameter is None:
+        return None
+    lower = max(int(recipe.resolution * LOWERED), int(parameter.min or 1))
+    return replace(recipe, resolution=lower) if lower < recipe.resolution else None
+
+
+def _start_lowered(job: Job, before: Running, recipe: Recipe, stop: threading.Event) -> Running:
+    """Begin anew at a lower resolution, which a resumed worker finds written beside its checkpoint."""
+    print(f"the GPU is full; again with resolution {recipe.resolution}", flush=True)
+    for folder in (job.checkpoint, job.output):
+        shutil.rmtree(folder)
+        folder.mkdir()
+    files.write_json(job.checkpoint / "lowered.json", recipe.to_json())
+    gc.collect()
+    if before.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return Running(job, recipe, before.device, stop)
+
+
+def _lowered_before(job: Job) -> Recipe:
+    path = job.checkpoint / "lowered.json"
+    return type(job.recipe).from_json(files.read_json(path)) if path.exists() else job.recipe
+
+
+def _write_result(job: Job) -> None:
+    """Write the result in the form that the job's target asks for, so that any Python can hand it over."""
+    name = job.target.get("files")
+    if name:
+        folder = job.result_files()
+        folder.mkdir()
+        write_mesh(read_npz(job.output / "mesh.npz"), folder / Path(name).name)
+
+
+def _report(job: Job, context: Running, estimated_mb: int) -> dict[str, Any]:
+    memory = {"estimated_mb": estimated_mb, "peak_mb": machine.peak_memory_mb()}
+    if context.device.type == "cuda":
+        memory["gpu_peak_mb"] = torch.cuda.max_memory_allocated() // 2**20
+    seconds = {"total": round(context.seconds(), 2), **context.report.pop("seconds", {})}
+    return plain({"maquette": program_version(), "versions": _versions(), "task": job.task, "recipe": job.recipe.to_json(),
+                  "seed": context.seed, "device": context.device.type, "warnings": context.warnings,
+                  "seconds": seconds, "memory": memory, **context.report})
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    for name in ("numba", "scipy", "trimesh"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {"system": f"{platform.system()} {platform.machine()}", "cores": str(machine.cores())} | (
+        {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+def run_and_leave(path: Path) -> None:
+    """`main`, and out without the interpreter's end, which takes torch up to a second."""
+    code = main(path)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

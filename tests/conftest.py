@@ -1,0 +1,85 @@
+"""What all tests share: the shared data, a copy of the package with a task for the tests, few threads."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+IN_CI = os.environ.get("CI") == "true"
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first: an error shows early."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("gui", "blender", "slow")])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """In CI a test that is about to skip for want of something is a failure, unless it says that it may."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and not _may_skip(report):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def _may_skip(report: pytest.TestReport) -> bool:
+    """Devices and operating systems that no CI machine can be asked to have."""
+    reason = str(report.longrepr)
+    return any(word in reason for word in ("CUDA", "MPS", "Windows", "macOS", "seconds are not set aside"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with test data beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("there is no ../shared with test data beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def jobs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees or leaves jobs in the user's cache."""
+    folder = tmp_path_factory.mktemp("jobs")
+    monkeypatch.setenv("MAQUETTE_JOBS", str(folder))
+    return folder
+
+
+def copy_package(folder: Path) -> Path:
+    """The package's own files, copied to `folder`, under another name as Blender would have it."""
+    ignore = shutil.ignore_patterns("__pycache__", "tests", "benchmarks", "docs", "demo", "examples", "out", "dist",
+                                    ".*", "requirements")
+    shutil.copytree(ROOT, folder, ignore=ignore)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The package with one more task, `rehearsal`, added as anyone adds one: a recipe and a task file."""
+    root = copy_package(tmp_path_factory.mktemp("house") / "any-name")
+    shutil.copy(ROOT / "tests/rehearsal/recipe.py", root / "recipes/rehearsal.py")
+    shutil.copy(ROOT / "tests/rehearsal/task.py", root / "neural/tasks/rehearsal.py")
+    name = "a_package_of_another_name"
+    spec = importlib.util.spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    assert spec and spec.loader
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    spec.loader.exec_module(package)
+    for part in ("recipes", "recipes.rehearsal", "jobs.folder", "jobs.store", "jobs.process", "jobs.queue",
+                 "jobs.run", "jobs.backend", "jobs.machine", "jobs.files", "api", "cli"):
+        importlib.import_module(f"{name}.{part}")
+    yield package
+    for loaded in [key for key in sys.modules if key.split(".")[0] == name]:
+        del sys.modules[loaded]
