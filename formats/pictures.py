@@ -167,7 +167,7 @@ def read_depth(path: Path) -> np.ndarray:
         raise _unreadable(path, "a depth map has one channel of 16 bits or floats")
     if values.dtype.kind == "f":
         return np.where((values > 0) & np.isfinite(values), values, np.nan).astype(np.float32)
-    return np.where((values > 0) & (values < 65535), values * np.float32(1e-3), np.nan).astype(np.float32)
+    return np.where((values > 0) & (values < 65535), values / np.float32(1000), np.nan).astype(np.float32)
 
 
 def write_png(path: Path, rgb: np.ndarray) -> None:
