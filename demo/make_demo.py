@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import bpy
@@ -245,6 +246,40 @@ def paint():
     return material
 
 
+def baked(subject, side):
+    """The hen with her paint in one packed picture instead of 150 nodes: views render three times as fast."""
+    scene = bpy.context.scene
+    material = subject.data.materials[0]
+    tree = material.node_tree
+    surface, output = tree.nodes["Principled BSDF"], tree.nodes["Material Output"]
+    with bpy.context.temp_override(active_object=subject, object=subject, selected_objects=[subject],
+                                   selected_editable_objects=[subject]):
+        bpy.context.view_layer.objects.active = subject
+        subject.select_set(True)
+        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.ops.mesh.select_all(action="SELECT")
+        bpy.ops.uv.smart_project(angle_limit=1.15, island_margin=0.004)
+        bpy.ops.object.mode_set(mode="OBJECT")
+        image = bpy.data.images.new("Hen paint", side, side)
+        target = tree.nodes.new("ShaderNodeTexImage")
+        target.image, tree.nodes.active = image, target
+        emission = tree.nodes.new("ShaderNodeEmission")
+        tree.links.new(surface.inputs["Base Color"].links[0].from_socket, emission.inputs["Color"])
+        tree.links.new(emission.outputs[0], output.inputs["Surface"])
+        scene.render.engine, scene.cycles.samples, scene.render.bake.margin = "CYCLES", 16, 8
+        bpy.ops.object.bake(type="EMIT")
+    image.filepath_raw, image.file_format = os.path.join(tempfile.mkdtemp(), "hen_paint.webp"), "WEBP"
+    image.save(quality=84)
+    image.source = "FILE"
+    image.pack()
+    image.filepath_raw = "//hen_paint.webp"
+    for node in [n for n in tree.nodes if n not in (surface, output, target)]:
+        tree.nodes.remove(node)
+    tree.links.new(target.outputs["Color"], surface.inputs["Base Color"])
+    tree.links.new(surface.outputs[0], output.inputs["Surface"])
+    target.location, output.location = (-320, 300), (320, 300)
+
+
 # ---- the scene ---------------------------------------------------------------------------------------------------
 
 def looking(position, target):
@@ -296,6 +331,7 @@ def make_scene():
     corners = np.array([v.co for v in subject.data.vertices])
     centre = Vector((corners.min(axis=0) + corners.max(axis=0)) / 2)
     collection("Subject", [subject])
+    baked(subject, 1280)
     cameras = [add_camera(n + 1, Vector(d), centre, 0.72) for n, d in enumerate(directions(CAMERAS))]
     collection("Cameras", cameras)
     collection("Light", [add_lamp("Key", (0.7, -0.8, 1.0), 0.8, 16, (1.0, 0.94, 0.86), centre),
@@ -307,6 +343,7 @@ def make_scene():
     scene.world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.55
     scene.camera = min(cameras, key=lambda c: (c.location - centre - Vector((0.45, -0.5, 0.3))).length)
     scene.render.engine = "CYCLES"
+    scene.cycles.max_bounces, scene.cycles.diffuse_bounces, scene.cycles.glossy_bounces = 3, 2, 1
     scene.render.resolution_x = scene.render.resolution_y = 1024
     scene.view_settings.view_transform = "Standard"
     scene.unit_settings.length_unit = "CENTIMETERS"
@@ -323,7 +360,7 @@ def main(out):
 
     properties.register()
     scene = make_scene()
-    properties.store_recipe(scene, recipe_of("capture")(subject="Subject"))
+    properties.store_recipe(scene, recipe_of("capture")(subject="Subject", samples=24))
     bpy.context.preferences.filepaths.save_version = 0
     bpy.ops.wm.save_as_mainfile(filepath=str(out), compress=True, relative_remap=False)
     print(f"{out}: {os.path.getsize(out) / 1e6:.2f} MB, {len(bpy.data.meshes['Hen'].polygons)} quads")

@@ -141,7 +141,10 @@ def prepared(scene: bpy.types.Scene, values: dict[str, Any], size: tuple[int, in
         change(scene.cycles, samples=values["samples"], use_adaptive_sampling=False, seed=scene.cycles.seed,
                use_animated_seed=False, time_limit=0.0, use_denoising=compat.can_denoise())
         if compat.can_denoise():
-            change(scene.cycles, denoiser="OPENIMAGEDENOISE")
+            # Measured on the demo at 256² and 24 samples: 3 dB for an eighth of the time; the defaults take as
+            # long as the rendering and add 1 dB.
+            change(scene.cycles, denoiser="OPENIMAGEDENOISE", denoising_input_passes="RGB_ALBEDO_NORMAL",
+                   denoising_prefilter="FAST", denoising_quality="BALANCED")
         active = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
         for layer in scene.view_layers:
             change(layer, use=layer == active)
