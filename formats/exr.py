@@ -28,8 +28,8 @@ def read_channels(path: Path) -> Channels:
 
 def color(channels: Channels) -> tuple[np.ndarray, bool]:
     """Linear premultiplied (H, W, 4) float32, and whether there is an alpha channel; ValueError without colour."""
-    rgb = [_find(channels, f"Combined.{c}", c) for c in "RGB"]
-    if any(c is None for c in rgb):
+    rgb = _find_all(channels, *((f"Combined.{c}", c) for c in "RGB"))
+    if rgb is None:
         raise ValueError(f"it has no colour channels R, G, B but {', '.join(sorted(channels)) or 'none'}")
     alpha = _find(channels, "Combined.A", "A")
     rgba = np.stack([*rgb, np.ones_like(rgb[0]) if alpha is None else alpha], axis=-1).astype(np.float32)
@@ -46,12 +46,18 @@ def depth(channels: Channels) -> np.ndarray | None:
 
 def normal(channels: Channels) -> np.ndarray | None:
     """World normals, (H, W, 3) float32 of unit length, zero where a pixel's samples disagree or there are none."""
-    axes = [_find(channels, f"Normal.{c}") for c in "XYZ"]
-    if any(axis is None for axis in axes):
+    axes = _find_all(channels, *((f"Normal.{c}",) for c in "XYZ"))
+    if axes is None:
         return None
     normals = np.stack(axes, axis=-1).astype(np.float32)
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     return np.divide(normals, length, out=np.zeros_like(normals), where=length > 0.5)
+
+
+def _find_all(channels: Channels, *alternatives: tuple[str, ...]) -> list[np.ndarray] | None:
+    """A channel for each tuple of alternative names; None where one is missing."""
+    found = [pixels for names in alternatives if (pixels := _find(channels, *names)) is not None]
+    return found if len(found) == len(alternatives) else None
 
 
 def _find(channels: Channels, *names: str) -> np.ndarray | None:

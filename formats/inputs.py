@@ -57,7 +57,7 @@ KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
 def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:
     """The view with its files in the job's folder, under names that any file system takes."""
     stem = f"{number:04d}_{re.sub(r'[^A-Za-z0-9._-]', '_', view.name)[-60:]}"
-    taken = {}
+    taken: dict[str, Any] = {}
     for role in ("picture", "mask", "depth"):
         path = getattr(view, role)
         if path is not None:

@@ -139,17 +139,19 @@ def _camera(values: dict[str, Any], picture: Path, where: str) -> Camera:
             raise InputError(f"{where}: {name} is {value!r}, which is not a number; mend it")
         return float(value)
 
-    stated = number("w"), number("h")
-    sides = picture_size(picture) if None in stated else stated
-    if not all(math.isfinite(side) for side in sides):
-        raise InputError(f"{where}: w and h are {sides[0]} and {sides[1]}; give the picture's size in pixels")
-    width, height = round(sides[0]), round(sides[1])
+    w, h = number("w"), number("h")
+    if w is None or h is None:
+        w, h = picture_size(picture)
+    if not math.isfinite(w) or not math.isfinite(h):
+        raise InputError(f"{where}: w and h are {w} and {h}; give the picture's size in pixels")
+    width, height = round(w), round(h)
     fx = number("fl_x") or _focal(number("camera_angle_x"), width, where)
     fy = number("fl_y") or _focal(number("camera_angle_y"), height, where)
-    if fx is None and fy is None:
+    focal = fx or fy
+    if not focal:
         raise InputError(f"{where}: it has no fl_x and no camera_angle_x; give the focal length in pixels")
     cx, cy = number("cx"), number("cy")
-    intrinsics = {"fx": fx or fy, "fy": fy or fx, "cx": width / 2 if cx is None else cx,
+    intrinsics = {"fx": fx or focal, "fy": fy or focal, "cx": width / 2 if cx is None else cx,
                   "cy": height / 2 if cy is None else cy}
     model, known = _model(values, where)
     distortion = {name: number(name) or 0.0 for name in _COEFFICIENTS}

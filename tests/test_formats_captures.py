@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -256,6 +258,15 @@ def test_a_folder_that_holds_no_capture_says_what_was_looked_for(tmp_path):
     assert "1 pictures but no cameras" in error_of(read_capture, tmp_path)
     assert "does not exist" in error_of(read_capture, tmp_path / "gone")
     assert "is not a capture" in error_of(read_capture, tmp_path / "a.png")
+
+
+def test_reading_a_capture_needs_numpy_alone_as_in_blenders_python(tmp_path):
+    write_transforms(tmp_path, ring(3), {"camera_angle_x": 0.8}, pictures="r_{}")
+    code = ("import sys\nfor name in ('PIL', 'OpenEXR', 'scipy', 'torch', 'trimesh'): sys.modules[name] = None\n"
+            "from pathlib import Path\nfrom maquette.formats.inputs import gather\n"
+            "print(gather('capture', [Path(sys.argv[1])], Path(sys.argv[2]), None)['views'])")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, tmp_path / "job"], capture_output=True, text=True)
+    assert done.stdout == "3\n", done.stderr
 
 
 CV_FROM_GL = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -96,10 +96,10 @@ def test_depth_of_one_frame_warped_into_the_next_agrees(name, stated):
     differences = []
     for a, b in zip(pictures, pictures[1:]):
         height, width = a.depth.shape
-        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        x, y = np.meshgrid(np.arange(0, width, 4) + 0.5, np.arange(0, height, 4) + 0.5)
         rays = np.stack([(x - a.cx) / a.fx, -(y - a.cy) / a.fy, -np.ones_like(x)], axis=-1)
-        known = np.isfinite(a.depth)
-        world = (rays * a.depth[..., None])[known] @ a.world_from_camera[:3, :3].T + a.world_from_camera[:3, 3]
+        depth = a.depth[::4, ::4]
+        world = (rays * depth[..., None])[np.isfinite(depth)] @ a.world_from_camera[:3, :3].T + a.world_from_camera[:3, 3]
         local = (world - b.world_from_camera[:3, 3]) @ b.world_from_camera[:3, :3]
         at = local[:, :2] / -local[:, 2:] * (b.fx, -b.fy) + (b.cx, b.cy)
         inside = (local[:, 2] < 0) & (at >= 0).all(axis=1) & (at < (width, height)).all(axis=1)
