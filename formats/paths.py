@@ -17,7 +17,7 @@ def inside(folder: Path, name: object, where: str) -> Path:
 
     The check is on the words of the path: a symbolic link that the user has put into the folder is followed.
     """
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or any(c < " " for c in name):
         raise InputError(f"{where}: {name!r} is not the path of a file; give one relative to {folder}")
     root = os.path.abspath(folder)
     path = Path(os.path.normpath(os.path.join(root, name.replace("\\", "/"))))

@@ -70,8 +70,8 @@ class _Reading:
             where = f"{file}: frame {number}"
             if not isinstance(frame, dict) or "file_path" not in frame or "transform_matrix" not in frame:
                 raise InputError(f"{where} has no file_path or no transform_matrix; mend or remove it")
+            picture = self._find(frame["file_path"], f"{file}: file_path")
             where = f"{file}: {frame['file_path']}"
-            picture = self._find(frame["file_path"], where)
             self.total += 1
             if picture is None:
                 self.missing.append(str(frame["file_path"]))

@@ -194,7 +194,8 @@ def test_points_that_cannot_be_read_are_left_out_with_a_warning(tmp_path):
 
 @pytest.mark.parametrize("name, why", [
     ("../secret.png", "leads out"), ("images/../../secret.png", "leads out"), ("..\\secret.png", "leads out"),
-    ("/etc/passwd", "leads out"), ("..", "leads out"), ("a\0b", "not the path"), ("", "not the path"),
+    ("/etc/passwd", "leads out"), ("..", "leads out"), ("a\0b", "not the path"),
+    ("two\nlines.png", "not the path"), ("", "not the path"),
     (7, "not the path"), (None, "not the path")])
 def test_paths_that_leave_the_folder_are_refused_by_name(tmp_path, name, why):
     folder = tmp_path / "capture"
