@@ -105,7 +105,8 @@ def test_what_goes_wrong_is_one_line_and_its_traceback_is_in_the_log(house: Modu
         house.jobs.run.run(job, PYTHON)
     status = job.status()
     assert (status.state, status.kind) == ("failed", kind)
-    assert says in status.message and str(error.value) == status.message and error.value.kind == kind and "\n" not in status.message
+    assert says in status.message and "\n" not in status.message
+    assert str(error.value) == status.message and error.value.kind == kind
     assert "Traceback" in job.log.read_text() and "Traceback" not in status.message
 
 
