@@ -68,7 +68,39 @@ def gather(blend: str, recipe_file: str, folder: str) -> None:
     (Path(folder) / GATHERED).write_text(text, encoding="utf-8")
 
 
-VERBS = {"gather": gather}
+class DoneJob:
+    """The parts of a job folder that `results.insert` reads."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder)
+        self.output = self.path / "output"
+
+    def report(self) -> dict[str, Any]:
+        from maquette.recipes import InputError
+        try:
+            return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise InputError(f"job: {self.path / 'report.json'} cannot be read ({problem}); is the job done?") from None
+
+
+def insert(job: str, out: str, *into: str) -> None:
+    import bpy
+    from maquette.recipes import InputError
+    from maquette.scene import properties, results
+
+    if into and into[0] != "--into" or len(into) not in (0, 2):
+        raise InputError("headless: after OUT.blend only --into SCENE.blend may follow")
+    if into:
+        open_blend(into[1])
+    else:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        if not hasattr(bpy.types.Scene, "maquette"):
+            properties.register()
+    results.insert_into_open_scene(DoneJob(job))
+    results.save_copy(Path(out))
+
+
+VERBS = {"gather": gather, "insert": insert}
 
 
 def main(arguments: list[str]) -> int:

@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 
 from ..formats import capture
+from ..formats.mesh import write_npz
 from ..recipes import InputError, Recipe
-from . import views
+from . import meshes, photos, points, results, views
 
 Summary = dict[str, Any]
 Progress = Callable[[float, str], None]
 
+# The true surface of views that were rendered: the report compares the result with it.
+ORIGINAL = "original.npz"
+MOST_ORIGINAL_FACES = 2_000_000
+SURFACES = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
+
 
 def silent(fraction: float, message: str) -> None:
     """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of input. `summary` is cheap, raises InputError for what `gather` would refuse, writes nothing.
+
+    `is_slow` says whether gathering takes so long that it must not block a window.
+    """
+
+    summary: Callable[[bpy.types.Context, Recipe], Summary]
+    gather: Callable[[bpy.types.Context, Recipe, Path, Progress], None]
+    is_slow: Callable[[Recipe], bool] = lambda recipe: False
+
+
+def source(recipe: Recipe) -> Source:
+    if recipe.input not in SOURCES:
+        raise InputError(f"input: {recipe.input} cannot be taken from a Blender scene; give files instead")
+    return SOURCES[recipe.input]
 
 
 def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress = silent) -> Summary:
@@ -25,20 +51,74 @@ def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress
 
     Raises InputError when the scene lacks something.
     """
+    chosen = source(recipe)
+    summary = chosen.summary(context, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    return gatherer(recipe)(context, recipe, folder, on_progress)
+    chosen.gather(context, recipe, folder, on_progress)
+    return summary
 
 
-def gatherer(recipe: Recipe) -> Callable[[bpy.types.Context, Recipe, Path, Progress], Summary]:
-    if recipe.input not in GATHERERS:
-        raise InputError(f"input: {recipe.input} cannot be taken from a Blender scene; give files instead")
-    return GATHERERS[recipe.input]
+# ---- capture: what the scene's cameras see, or their photos ------------------------------------------------------
+
+def are_photos(recipe: Recipe) -> bool:
+    return recipe.to_json()["views"] == "photos"
 
 
-def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> Summary:
-    gathered = views.render(context.scene, recipe, folder, on_progress)
+def capture_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    scene = context.scene
+    if are_photos(recipe):
+        found = photos.photographed(scene)
+        return {"views": len(found), "pixels": sum(image.size[0] * image.size[1] for _, image in found)}
+    views.check(scene, recipe)
+    width, height = views.picture_size(scene, recipe.to_json()["size"])
+    count = len(views.scene_cameras(scene))
+    return {"views": count, "pixels": count * width * height}
+
+
+def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    if are_photos(recipe):
+        gathered = photos.gather(context.scene, folder)
+    else:
+        gathered = views.render(context.scene, recipe, folder, on_progress)
+        _write_original(context, recipe.to_json()["subject"], folder / ORIGINAL)
     capture.write(gathered, folder / capture.FILE)
-    return gathered.summary()
 
 
-GATHERERS = {"capture": gather_capture}
+def _write_original(context: bpy.types.Context, subject: str, path: Path) -> None:
+    depsgraph = context.evaluated_depsgraph_get()
+    things = [o for o in views.subject_objects(context.scene, subject) if o.type in SURFACES and not o.hide_render]
+    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in sorted(things, key=lambda o: o.name)])
+    if 0 < len(found.faces) <= MOST_ORIGINAL_FACES:
+        write_npz(found, path)
+
+
+# ---- volume: the selected meshes, which the worker makes into a grid ---------------------------------------------
+
+def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """The selected objects with a surface; in a Blender without a window, the scene's where none is selected."""
+    chosen = [o for o in context.scene.objects if o.type in SURFACES and o.select_get()]
+    if not chosen and bpy.app.background:
+        chosen = [o for o in context.scene.objects if o.type in SURFACES and not o.hide_render
+                  and not results.is_result(o) and points.POINTS_KEY not in o]
+    return chosen
+
+
+def volume_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    if not selected(context):
+        raise InputError("input: no mesh is selected; select the objects to make into voxels")
+    return {"objects": len(selected(context))}
+
+
+def gather_volume(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    depsgraph = context.evaluated_depsgraph_get()
+    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in selected(context)])
+    if len(found.faces) == 0:
+        names = ", ".join(o.name for o in selected(context)[:3])
+        raise InputError(f"input: the selected objects ({names}) have no faces; select some that have")
+    if not np.isfinite(found.vertices).all():
+        raise InputError("input: the selected objects have vertices that are not finite; mend them or their modifiers")
+    write_npz(found, folder / "mesh.npz")
+
+
+SOURCES = {"capture": Source(capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
+           "volume": Source(volume_summary, gather_volume)}

@@ -10,10 +10,11 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..formats.cameras import check_views
 from ..formats.capture import Camera, Capture, View
 from ..recipes import Recipe
 from ..recipes.errors import InputError
-from . import cameras, compat
+from . import cameras, compat, results
 
 Progress = Callable[[float, str], None]
 
@@ -24,13 +25,13 @@ def scene_cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:
 
 
 def subject_objects(scene: bpy.types.Scene, subject: str) -> set[bpy.types.Object]:
-    """The objects of the collection named `subject`, of the whole scene where it is empty."""
+    """The objects of the collection named `subject`, of the whole scene where it is empty; never earlier results."""
     if not subject:
-        return set(scene.objects)
+        return {o for o in scene.objects if not results.is_result(o)}
     collection = next((c for c in scene.collection.children_recursive if c.name == subject), None)
     if collection is None:
         raise InputError(f'subject: there is no collection "{subject}" in scene "{scene.name}"; choose another one')
-    return set(collection.all_objects)
+    return {o for o in collection.all_objects if not results.is_result(o)}
 
 
 def picture_size(scene: bpy.types.Scene, longest: int) -> tuple[int, int]:
@@ -87,6 +88,7 @@ def check(scene: bpy.types.Scene, recipe: Recipe) -> None:
     """Raise InputError for whatever `render` would refuse, without rendering."""
     values = recipe.to_json()
     posed = posed_cameras(scene, values["size"])
+    check_views([View(camera.name, lens, pose, "") for camera, lens, pose in posed])
     box = subject_box(scene, values["subject"])
     if not any(sees_box(camera, pose, box) for _, camera, pose in posed):
         name = values["subject"] or scene.name
@@ -134,6 +136,8 @@ def prepared(scene: bpy.types.Scene, values: dict[str, Any], size: tuple[int, in
                 setattr(owner, name, value)
 
         change(scene, camera=scene.camera)
+        if not hasattr(scene, "cycles"):
+            raise InputError("views: Cycles is not enabled; enable the add-on Cycles Render Engine in the preferences")
         change(scene.render, engine="CYCLES", resolution_x=size[0], resolution_y=size[1], resolution_percentage=100,
                film_transparent=True, use_persistent_data=True, use_border=False, use_multiview=False,
                use_compositing=False, use_sequencer=False, use_motion_blur=False, use_freestyle=False,
@@ -152,7 +156,9 @@ def prepared(scene: bpy.types.Scene, values: dict[str, Any], size: tuple[int, in
         stack.enter_context(compat.multilayer_exr(scene.render.image_settings))
         subject = subject_objects(scene, values["subject"])
         for thing in scene.objects:
-            if thing.visible_camera and (thing not in subject or thing.type == "LIGHT"):
+            if results.is_result(thing):  # stands where its original stands and must not darken it
+                change(thing, hide_render=True)
+            elif thing.visible_camera and (thing not in subject or thing.type == "LIGHT"):
                 change(thing, visible_camera=False)
         for data in {camera.data for camera in used}:
             change(data.dof, use_dof=False)  # a blurred picture has no pinhole camera

@@ -1,0 +1,56 @@
+"""A capture of files as cameras with background images."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import bpy
+from mathutils import Matrix
+
+from ..formats.capture import Capture, View
+from ..formats.folder import read_capture
+from . import cameras, points
+from .compat import fitting_name
+
+
+def import_capture(scene: bpy.types.Scene, path: Path) -> tuple[bpy.types.Collection, tuple[str, ...]]:
+    """Make a collection of cameras from a transforms.json, a COLMAP model or a folder with either.
+
+    Returns it with the reader's warnings; InputError from the reader where the files are no capture.
+    """
+    capture = read_capture(path)
+    collection = bpy.data.collections.new(fitting_name(path.parent.name if path.suffix else path.name))
+    scene.collection.children.link(collection)
+    for view in capture.views:
+        collection.objects.link(_camera(view, capture.folder))
+    scene.camera = collection.objects[0]
+    if capture.points is not None and len(capture.points):
+        points.insert(capture.points, fitting_name(f"{collection.name} points"), collection)
+    _fit_render(scene, capture)
+    return collection, capture.warnings
+
+
+def _camera(view: View, folder: Path) -> bpy.types.Object:
+    data = bpy.data.cameras.new(fitting_name(view.name))
+    cameras.to_blender(view.camera, data)
+    more = {"split": view.split} | ({"mask": str((folder / view.mask).absolute())} if view.mask else {})
+    data[cameras.LENS_KEY] = json.dumps(cameras.stored_lens(data) | more)
+    image = bpy.data.images.load(str((folder / view.picture).absolute()), check_existing=True)
+    background = data.background_images.new()
+    background.image = image
+    background.alpha = 1.0
+    data.show_background_images = True
+    thing = bpy.data.objects.new(data.name, data)
+    thing.matrix_world = Matrix(view.world_from_camera.tolist())
+    return thing
+
+
+def _fit_render(scene: bpy.types.Scene, capture: Capture) -> None:
+    """The scene's resolution and pixel aspect as most pictures have them, so that the backgrounds fit."""
+    sizes = Counter((v.camera.width, v.camera.height, round(v.camera.fx / v.camera.fy, 6)) for v in capture.views)
+    width, height, aspect = sizes.most_common(1)[0][0]
+    render = scene.render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+    render.pixel_aspect_x, render.pixel_aspect_y = (1.0, aspect) if aspect >= 1 else (1.0 / aspect, 1.0)

@@ -1,0 +1,99 @@
+"""A job's result in the scene: inserted as a new object, or in the place of an earlier one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import bpy
+
+from ..formats.mesh import Mesh, read_npz
+from ..recipes import InputError, recipe_of
+from . import meshes
+from .compat import fitting_name
+
+# Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
+JOB_KEY = "maquette_job"
+TASK_KEY = "maquette_task"
+RECIPE_KEY = "maquette_recipe"
+COLLECTION = "Maquette"
+
+
+class Done(Protocol):
+    """What is needed of a job that is done; `jobs.folder.Job` is one."""
+
+    path: Path
+    output: Path
+
+    def report(self) -> dict[str, Any]: ...
+
+
+def is_result(thing: Any) -> bool:
+    return thing is not None and JOB_KEY in thing and TASK_KEY in thing
+
+
+def recipe_values(thing: bpy.types.Object) -> dict[str, Any]:
+    """The recipe that made an object, as JSON has it."""
+    try:
+        values = json.loads(thing.get(RECIPE_KEY, ""))
+    except (TypeError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f'recipe: object "{thing.name}" stores none that can be read; reconstruct it anew')
+    return values
+
+
+def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> bpy.types.Object:
+    """Put a job's mesh into the scene; into the object named `replaces` where that is still there.
+
+    Raises InputError where the job's output is missing or damaged.
+    """
+    report, mesh = job.report(), _mesh_of(job)
+    target = scene.objects.get(replaces) if replaces else None
+    if target is not None and target.type == "MESH":
+        meshes.swap(target, mesh)
+    else:
+        target = meshes.new_object(mesh, _name(report), _collection(scene))
+    for owner in (target, target.data):
+        owner[JOB_KEY] = job.path.name
+        owner[TASK_KEY] = report["task"]
+        owner[RECIPE_KEY] = json.dumps(report["recipe"])
+    return target
+
+
+def insert_into_open_scene(job: Done) -> bpy.types.Object:
+    return insert(bpy.context.scene, job)
+
+
+def save_copy(path: Path) -> None:
+    """Write the open file to `path` and keep working on the one that is open."""
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(Path(path).absolute()), copy=True, compress=True)
+    except RuntimeError as problem:
+        raise InputError(f"out: Blender cannot write {path} ({' '.join(str(problem).split())}); "
+                         "choose another folder or mend its permissions") from None
+
+
+def _mesh_of(job: Done) -> Mesh:
+    path = job.output / "mesh.npz"
+    try:
+        return read_npz(path)
+    except (OSError, ValueError, KeyError, EOFError) as problem:
+        raise InputError(f"job: the result {path} cannot be read ({problem}); resume the job or run it again") from None
+
+
+def _name(report: dict[str, Any]) -> str:
+    label = recipe_of(report["task"]).label
+    subject = report["recipe"].get("subject")
+    return fitting_name(f"{subject} {label.lower()}" if subject else label)
+
+
+def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
+    """The scene's collection of results, made where there is none."""
+    found = next((c for c in scene.collection.children_recursive if c.get(JOB_KEY)), None)
+    if found is None:
+        found = bpy.data.collections.new(COLLECTION)
+        found[JOB_KEY] = True  # found again under whatever name the artist gives it
+        scene.collection.children.link(found)
+    return found
