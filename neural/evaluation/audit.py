@@ -1,0 +1,43 @@
+"""What is wrong with a mesh's connections, in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...formats.mesh import Mesh
+from ..meshing import topology
+
+# A face with less than this share of the bounding box's squared diagonal has no area: its direction is noise.
+_NO_AREA = 1e-14
+
+
+def audit(mesh: Mesh) -> dict[str, int]:
+    """Count a mesh's parts and defects; `genus` is absent where the mesh is not a closed manifold.
+
+    open_edges have one face, nonmanifold_edges more than two, flipped_edges two that run the same way.
+    nonmanifold_vertices have faces in more than one fan. components share no vertex. inner_shells are components
+    inside another, closed one. zero_area_faces are smaller than 1e-14 of the squared diagonal.
+    """
+    used = len(np.unique(mesh.faces))
+    found = topology.edges(mesh.faces)
+    count = found.count
+    pairs = found.start[:-1][count == 2]
+    flipped = int((found.forward[pairs] == found.forward[pairs + 1]).sum())
+    fan = topology.fans(mesh.faces, topology.neighbours(found))
+    fans_at = np.bincount(mesh.faces.reshape(-1)[np.unique(fan, return_index=True)[1]], minlength=1)
+    component = topology.face_components(mesh)
+    components = int(component.max(initial=-1)) + 1
+    result = {
+        "vertices": len(mesh.vertices), "faces": len(mesh.faces), "open_edges": int((count == 1).sum()),
+        "nonmanifold_edges": int((count > 2).sum()), "flipped_edges": flipped,
+        "nonmanifold_vertices": int((fans_at > 1).sum()), "components": components,
+        "inner_shells": len(topology.inner_components(mesh, component)),
+        "zero_area_faces": int((topology.face_areas(mesh) <= _NO_AREA * mesh.diagonal() ** 2).sum())}
+    if components and (count == 2).all() and not flipped and not result["nonmanifold_vertices"]:
+        result["genus"] = components - (used - len(count) + len(mesh.faces)) // 2
+    return result
+
+
+def is_closed(figures: dict[str, int]) -> bool:
+    """Whether an audited mesh bounds a volume."""
+    return figures["faces"] > 0 and figures["open_edges"] == 0 and figures["flipped_edges"] == 0

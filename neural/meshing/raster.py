@@ -1,0 +1,84 @@
+"""Pictures of a mesh: its base colour without light, from any camera."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...formats.mesh import Mesh
+from ..kernels.raster import Fragments, rasterise
+
+_GREY = 0.8
+
+
+class MeshPicture(NamedTuple):
+    """A rendered mesh. Colour is premultiplied sRGB, as a field's rendering is."""
+
+    rgb_srgb: np.ndarray  # (H, W, 3) float32
+    alpha: np.ndarray  # (H, W) float32
+    depth: np.ndarray  # (H, W) float32 metres along the camera's axis, NaN where there is nothing
+    normal: np.ndarray  # (H, W, 3) float32 world, zero where there is nothing
+
+
+def render(mesh: Mesh, fx: float, fy: float, cx: float, cy: float, width: int, height: int,
+           world_from_camera: np.ndarray, *, supersampling: int = 2) -> MeshPicture:
+    """Draw a mesh with its texture, else its vertex colours, else grey; each pixel is the mean of its samples."""
+    s = supersampling
+    corners = project(mesh.vertices, s * fx, s * fy, s * cx, s * cy, world_from_camera)[mesh.faces]
+    seen = rasterise(corners, s * height, s * width)
+    hit = seen.face >= 0
+    rgb = np.zeros((*hit.shape, 3), np.float32)
+    normal = np.zeros_like(rgb)
+    rgb[hit] = _colors(mesh, seen, hit)
+    normal[hit] = _normals(mesh, seen, hit)
+    alpha = _pooled(hit.astype(np.float32), s)
+    depth = _pooled(np.where(hit, seen.depth, 0), s) / np.where(alpha > 0, alpha, np.nan)
+    normal = _pooled(normal, s)
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    return MeshPicture(_pooled(rgb, s), alpha, depth, normal / np.maximum(length, 1e-12))
+
+
+def project(points: np.ndarray, fx: float, fy: float, cx: float, cy: float,
+            world_from_camera: np.ndarray) -> np.ndarray:
+    """World points (N, 3) to x and y in pixels and depth, (N, 3) float64; what lies behind has depth ≤ 0."""
+    camera = (points - world_from_camera[:3, 3]) @ np.linalg.inv(world_from_camera[:3, :3]).T
+    depth = -camera[:, 2]
+    safe = np.where(depth > 0, depth, 1)
+    return np.stack((cx + fx * camera[:, 0] / safe, cy - fy * camera[:, 1] / safe, depth), axis=1)
+
+
+def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Bilinear colours (N, 3) float32, 0 to 1, of a texture (H, W, 3) uint8 at uv (N, 2); repeated outside."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
+    x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    x, y = (x - x0)[:, None], (y - y0)[:, None]
+    x1, y1 = (x0 + 1) % width, (y0 + 1) % height
+    x0, y0 = x0 % width, y0 % height
+    upper = texture[y0, x0] * (1 - x) + texture[y0, x1] * x
+    lower = texture[y1, x0] * (1 - x) + texture[y1, x1] * x
+    return ((upper * (1 - y) + lower * y) / 255).astype(np.float32)
+
+
+def _colors(mesh: Mesh, seen: Fragments, hit: np.ndarray) -> np.ndarray | float:
+    face, weights = seen.face[hit], seen.weights[hit]
+    if mesh.texture is not None and mesh.corner_uvs is not None:
+        return sample_texture(mesh.texture, np.einsum("nc,nck->nk", weights, mesh.corner_uvs[face]))
+    if mesh.colors is not None:
+        return np.einsum("nc,nck->nk", weights, mesh.colors[mesh.faces[face]])
+    return _GREY
+
+
+def _normals(mesh: Mesh, seen: Fragments, hit: np.ndarray) -> np.ndarray:
+    face = seen.face[hit]
+    if mesh.normals is not None:
+        return np.einsum("nc,nck->nk", seen.weights[hit], mesh.normals[mesh.faces[face]])
+    a, b, c = np.moveaxis(mesh.triangles(), 1, 0)
+    normal = np.cross(b - a, c - a)
+    return (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20))[face]
+
+
+def _pooled(values: np.ndarray, s: int) -> np.ndarray:
+    height, width = values.shape[0] // s, values.shape[1] // s
+    return values.reshape(height, s, width, s, *values.shape[2:]).mean(axis=(1, 3))

@@ -1,0 +1,32 @@
+"""Texture coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...formats.mesh import Mesh
+
+# Texels between two charts: bilinear filtering and two levels of a mip map do not reach across.
+PADDING = 4
+
+
+def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
+    """Cut the surface into charts and lay them out in the unit square, `PADDING` texels apart at `texture_side`.
+
+    Sets `corner_uvs`; vertices stay whole.
+    """
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    # It takes what is small for degenerate: the box is scaled to one.
+    atlas.add_mesh((mesh.vertices - mesh.vertices.mean(axis=0)) / max(mesh.diagonal(), 1e-30),
+                   mesh.faces.astype(np.uint32))
+    pack = xatlas.PackOptions()
+    pack.resolution, pack.padding, pack.create_image = texture_side, PADDING, False
+    atlas.generate(xatlas.ChartOptions(), pack)
+    vertex, faces, uvs = atlas[0]
+    if not np.array_equal(vertex[faces], mesh.faces):
+        raise AssertionError("xatlas has changed the order of faces or corners")
+    return replace(mesh, corner_uvs=np.clip(uvs[faces], 0, 1))
