@@ -50,7 +50,7 @@ def find_blender(explicit: str | Path | None = None) -> list[str]:
     """
     named = explicit or os.environ.get("MAQUETTE_BLENDER")
     if named:
-        program = shutil.which(named)
+        program = shutil.which(str(named))
         if program is None:
             raise InputError(f"blender: {named} is not a program; name a blender executable or a Python with bpy")
         return _script_words(program)
