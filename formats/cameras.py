@@ -65,7 +65,7 @@ def rigid(matrix: object, where: str) -> np.ndarray:
     """
     try:
         pose = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pose = np.empty(0)
     if pose.shape not in ((3, 4), (4, 4)):
         raise InputError(f"{where}: the camera's matrix is not 4×4 numbers; give camera-to-world by rows")

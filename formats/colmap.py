@@ -226,7 +226,8 @@ class _Text:
         found = []
         for where, words in _lines(path):
             with _Parsing(where):
-                found.append([float(word) for word in words[1:4]])
+                x, y, z = (float(word) for word in words[1:4])
+                found.append((x, y, z))
         return np.array(found).reshape(-1, 3)
 
 

@@ -23,7 +23,10 @@ def read_channels(path: Path) -> Channels:
     if not path.is_file():
         raise OSError("there is no such file")
     with OpenEXR.File(str(path), separate_channels=True) as file:
-        return {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
+        channels = {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
+    if not channels:  # it prints what is wrong and goes on without them
+        raise OSError("its pixels are broken or cut off")
+    return channels
 
 
 def color(channels: Channels) -> tuple[np.ndarray, bool]:

@@ -135,8 +135,8 @@ def _camera(values: dict[str, Any], picture: Path, where: str) -> Camera:
         value = values.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InputError(f"{where}: {name} is {value!r}, which is not a number; mend it")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e12:
+            raise InputError(f"{where}: {name} is {value!r}, which is not a number in its range; mend it")
         return float(value)
 
     w, h = number("w"), number("h")

@@ -7,6 +7,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from maquette.formats import capture as captures
@@ -244,13 +246,33 @@ def test_a_broken_transforms_file_gets_one_line(tmp_path, text, word):
 
 
 @pytest.mark.parametrize("keys, word", [
-    ({"fl_x": "20"}, "fl_x"), ({"fl_x": -1.0, "fl_y": 1.0}, "fx is -1.0"), ({"cx": float("nan")}, "cx is nan"),
+    ({"fl_x": "20"}, "fl_x"), ({"fl_x": 10**400}, "fl_x is 1000"), ({"fl_x": -1.0, "fl_y": 1.0}, "fx is -1.0"), ({"cx": float("nan")}, "cx is nan"),
     ({"w": 0}, "0×12"), ({"w": float("inf")}, "inf"), ({"fl_x": None, "fl_y": None}, "no fl_x"),
     ({"fl_x": None, "camera_angle_x": 4.0}, "4.0 rad"), ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"),
     ({"camera_model": "OPENCV", "k4": 0.1}, "no k4")])
 def test_intrinsics_that_make_no_camera_are_refused_by_name(tmp_path, keys, word):
     write_transforms(tmp_path, ring(3), {**INTRINSICS, **keys})
     assert word in error_of(read_capture, tmp_path)
+
+
+numbers = st.one_of(st.integers(), st.floats(), st.just(10**400))
+anything = st.recursive(st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=5)),
+                        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+                        max_leaves=8)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(["w", "fl_x", "cx", "k1", "camera_model", "camera_angle_x", "file_path", "mask_path", "frames",
+                            "transform_matrix", "test_filenames", "ply_file_path"]), value=anything)
+def test_whatever_stands_in_a_transforms_file_gives_a_capture_or_one_line(tmp_path, key, value):
+    path = write_transforms(tmp_path, ring(3), INTRINSICS)
+    text = json.loads(path.read_text())
+    (text if key in ("frames", "test_filenames", "ply_file_path") else text["frames"][0])[key] = value
+    path.write_text(json.dumps(text))
+    try:
+        assert len(read_capture(path).views) in (2, 3)
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 def test_a_folder_that_holds_no_capture_says_what_was_looked_for(tmp_path):

@@ -234,6 +234,22 @@ def test_poses_that_are_none_are_refused_by_the_images_name(tmp_path):
     assert "00.png names camera 5" in error_of(tmp_path)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(form=st.sampled_from(list(WRITERS)), file=st.sampled_from(["cameras", "images", "points3D"]),
+       place=st.floats(0, 1), junk=st.binary(max_size=12), lost=st.integers(0, 12))
+def test_whatever_happens_to_a_models_bytes_gives_a_capture_or_one_line(tmp_path, form, file, place, junk, lost):
+    WRITERS[form](tmp_path / form, PINHOLE, IMAGES)
+    save_pictures(tmp_path / form)
+    path = tmp_path / form / (file + (".bin" if form == "binary" else ".txt"))
+    data = path.read_bytes()
+    at = int(place * len(data))
+    path.write_bytes(data[:at] + junk + data[at + lost:])
+    try:
+        read_capture(tmp_path / form)
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
 sides = st.integers(1, 10_000)
 coefficients = st.floats(-1, 1, allow_subnormal=False)
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0/\\"), min_size=1, max_size=20)
