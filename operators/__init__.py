@@ -1,4 +1,40 @@
-def register() -> None: ...
+"""What a user triggers. Operators gather through `scene`, hand to `jobs`, and insert through `scene`."""
+
+from __future__ import annotations
+
+import bpy
 
 
-def unregister() -> None: ...
+def register() -> None:
+    """Register all operators, the timer that watches the jobs, and the command line's word; all or nothing."""
+    from . import command, environment, watch
+
+    environment.choose_jobs_folder()
+    done = []
+    try:
+        for cls in classes():
+            bpy.utils.register_class(cls)
+            done.append(cls)
+        watch.start()
+        command.register()
+    except Exception:
+        watch.stop()
+        for cls in reversed(done):
+            bpy.utils.unregister_class(cls)
+        raise
+
+
+def unregister() -> None:
+    from . import command, environment, watch
+
+    command.unregister()
+    watch.stop()
+    for cls in reversed(classes()):
+        bpy.utils.unregister_class(cls)
+    environment.forget_jobs_folder()
+
+
+def classes() -> list[type]:
+    from . import importing, jobs, presets, reconstruct, results
+
+    return [*reconstruct.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES, *presets.CLASSES]

@@ -1,4 +1,36 @@
-def register() -> None: ...
+"""What a user sees: the sidebar's tab Maquette and the extension's preferences. Changes nothing."""
+
+from __future__ import annotations
+
+import bpy
 
 
-def unregister() -> None: ...
+def register() -> None:
+    """Register all panels; all or nothing."""
+    from . import menus
+
+    done = []
+    try:
+        for cls in _classes():
+            bpy.utils.register_class(cls)
+            done.append(cls)
+        menus.register()
+    except Exception:
+        for cls in reversed(done):
+            bpy.utils.unregister_class(cls)
+        raise
+
+
+def unregister() -> None:
+    from . import menus, state
+
+    menus.unregister()
+    for cls in reversed(_classes()):
+        bpy.utils.unregister_class(cls)
+    state.forget()
+
+
+def _classes() -> list[type]:
+    from . import jobs, preferences, tasks
+
+    return [*preferences.CLASSES, *tasks.CLASSES, *jobs.CLASSES]

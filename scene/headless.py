@@ -75,12 +75,19 @@ class DoneJob:
         self.path = Path(folder)
         self.output = self.path / "output"
 
+    @property
+    def target(self) -> dict[str, Any]:
+        return self._read("job.json")["target"]
+
     def report(self) -> dict[str, Any]:
+        return self._read("report.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
         from maquette.recipes import InputError
         try:
-            return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
-            raise InputError(f"job: {self.path / 'report.json'} cannot be read ({problem}); is the job done?") from None
+            raise InputError(f"job: {self.path / name} cannot be read ({problem}); is the job done?") from None
 
 
 def insert(job: str, out: str, *into: str) -> None:

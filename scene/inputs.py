@@ -30,14 +30,18 @@ def silent(fraction: float, message: str) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of input. `summary` is cheap, raises InputError for what `gather` would refuse, writes nothing.
+    """One kind of input.
 
-    `is_slow` says whether gathering takes so long that it must not block a window.
+    `ready` raises InputError for what is missing at first sight, cheaply enough for every redraw; `summary` for
+    all that `gather` would refuse, without writing anything. `is_slow` says whether gathering takes so long that
+    it must not block a window. `origin` is what a job's target keeps, for Reconstruct Again.
     """
 
+    ready: Callable[[bpy.types.Context, Recipe], None]
     summary: Callable[[bpy.types.Context, Recipe], Summary]
     gather: Callable[[bpy.types.Context, Recipe, Path, Progress], None]
     is_slow: Callable[[Recipe], bool] = lambda recipe: False
+    origin: Callable[[bpy.types.Context], dict[str, Any]] = lambda context: {}
 
 
 def source(recipe: Recipe) -> Source:
@@ -62,6 +66,14 @@ def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress
 
 def are_photos(recipe: Recipe) -> bool:
     return recipe.to_json()["views"] == "photos"
+
+
+def capture_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    if are_photos(recipe):
+        photos.photographed(context.scene)
+    else:
+        views.subject_collection(context.scene, recipe.to_json()["subject"])
+        views.some_cameras(context.scene)
 
 
 def capture_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
@@ -95,17 +107,25 @@ def _write_original(context: bpy.types.Context, subject: str, path: Path) -> Non
 # ---- volume: the selected meshes, which the worker makes into a grid ---------------------------------------------
 
 def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The selected objects with a surface; in a Blender without a window, the scene's where none is selected."""
+    """The selected objects with a surface, a result standing for what it was made of.
+
+    In a Blender without a window, the scene's where none is selected. InputError where there are none.
+    """
     chosen = [o for o in context.scene.objects if o.type in SURFACES and o.select_get()]
     if not chosen and bpy.app.background:
         chosen = [o for o in context.scene.objects if o.type in SURFACES and not o.hide_render
                   and not results.is_result(o) and points.POINTS_KEY not in o]
-    return chosen
+    found = {o.name: o for thing in chosen for o in results.sources(context.scene, thing) or [thing]}
+    if not found:
+        raise InputError("input: no mesh is selected; select the objects to make into voxels")
+    return list(found.values())
+
+
+def volume_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    selected(context)
 
 
 def volume_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
-    if not selected(context):
-        raise InputError("input: no mesh is selected; select the objects to make into voxels")
     return {"objects": len(selected(context))}
 
 
@@ -120,5 +140,8 @@ def gather_volume(context: bpy.types.Context, recipe: Recipe, folder: Path, on_p
     write_npz(found, folder / "mesh.npz")
 
 
-SOURCES = {"capture": Source(capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
-           "volume": Source(volume_summary, gather_volume)}
+SOURCES = {
+    "capture": Source(capture_ready, capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
+    "volume": Source(volume_ready, volume_summary, gather_volume,
+                     origin=lambda context: {"sources": [o.name for o in selected(context)]}),
+}

@@ -35,9 +35,7 @@ def background_image(camera: bpy.types.Object) -> bpy.types.Image | None:
 
 def photographed(scene: bpy.types.Scene) -> list[tuple[bpy.types.Object, bpy.types.Image]]:
     """Each camera with its photo, by name; InputError that counts and names those without."""
-    found = [(camera, background_image(camera)) for camera in views.scene_cameras(scene)]
-    if not found:
-        raise InputError(f'views: scene "{scene.name}" has no camera; import a capture first')
+    found = [(camera, background_image(camera)) for camera in views.some_cameras(scene)]
     bare = [camera.name for camera, image in found if image is None]
     if bare:
         raise InputError(f'views: {len(bare)} of {len(found)} cameras have no picture (first: "{bare[0]}"); give each '
@@ -64,11 +62,6 @@ def gather(scene: bpy.types.Scene, folder: Path) -> Capture:
                           split=stored.get("split", "train")))
     check_views(taken)
     return Capture(folder, tuple(taken), points=points.read(scene))
-
-
-def check(scene: bpy.types.Scene) -> None:
-    """Raise InputError for cameras without picture, without copying any."""
-    photographed(scene)
 
 
 def _with_distortion(lens: Camera, stored: dict[str, Any]) -> Camera:

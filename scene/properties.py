@@ -74,6 +74,15 @@ def store_recipe(scene: bpy.types.Scene, recipe: Recipe) -> None:
             raise InputError(f"{name}: Blender refuses {value!r} ({problem}); choose another value") from None
 
 
+def apply_preset(scene: bpy.types.Scene, cls: type[Recipe], preset: str) -> None:
+    """Set the parameters that any preset of the task names, to this preset's values or the defaults; no others."""
+    named = {name for values in cls.presets.values() for name in values}
+    values = cls.preset(preset).to_json()
+    settings = getattr(scene.maquette, cls.task())
+    for name in sorted(named):
+        setattr(settings, name, values[name])
+
+
 def rounded(value: Any) -> Any:
     """A float without the digits that Blender's single precision makes up (0.1 is read as 0.10000000149)."""
     return float(f"{value:.7g}") if isinstance(value, float) else value

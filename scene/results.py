@@ -17,6 +17,7 @@ from .compat import fitting_name
 JOB_KEY = "maquette_job"
 TASK_KEY = "maquette_task"
 RECIPE_KEY = "maquette_recipe"
+SOURCES_KEY = "maquette_sources"
 COLLECTION = "Maquette"
 
 
@@ -25,6 +26,9 @@ class Done(Protocol):
 
     path: Path
     output: Path
+
+    @property
+    def target(self) -> dict[str, Any]: ...
 
     def report(self) -> dict[str, Any]: ...
 
@@ -44,6 +48,16 @@ def recipe_values(thing: bpy.types.Object) -> dict[str, Any]:
     return values
 
 
+def sources(scene: bpy.types.Scene, thing: bpy.types.Object) -> list[bpy.types.Object]:
+    """The objects that a result was made of, empty for what is no result or does not say."""
+    try:
+        names = json.loads(thing.get(SOURCES_KEY, "[]"))
+    except (TypeError, ValueError):
+        names = []
+    found = [scene.objects.get(str(name)) for name in names]
+    return [o for o in found if o is not None]
+
+
 def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> bpy.types.Object:
     """Put a job's mesh into the scene; into the object named `replaces` where that is still there.
 
@@ -59,6 +73,8 @@ def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> bpy.types.O
         owner[JOB_KEY] = job.path.name
         owner[TASK_KEY] = report["task"]
         owner[RECIPE_KEY] = json.dumps(report["recipe"])
+    if "sources" in job.target:
+        target[SOURCES_KEY] = json.dumps(job.target["sources"])
     return target
 
 

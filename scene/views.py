@@ -24,14 +24,27 @@ def scene_cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     return sorted((o for o in scene.objects if o.type == "CAMERA" and not o.hide_render), key=lambda o: o.name)
 
 
-def subject_objects(scene: bpy.types.Scene, subject: str) -> set[bpy.types.Object]:
-    """The objects of the collection named `subject`, of the whole scene where it is empty; never earlier results."""
+def some_cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """The same, or InputError where there are none."""
+    found = scene_cameras(scene)
+    if not found:
+        raise InputError(f'views: scene "{scene.name}" has no camera; add some around the subject, or import a capture')
+    return found
+
+
+def subject_collection(scene: bpy.types.Scene, subject: str) -> bpy.types.Collection:
+    """The collection of that name, the scene's root where it is empty."""
     if not subject:
-        return {o for o in scene.objects if not results.is_result(o)}
-    collection = next((c for c in scene.collection.children_recursive if c.name == subject), None)
-    if collection is None:
+        return scene.collection
+    found = next((c for c in scene.collection.children_recursive if c.name == subject), None)
+    if found is None:
         raise InputError(f'subject: there is no collection "{subject}" in scene "{scene.name}"; choose another one')
-    return {o for o in collection.all_objects if not results.is_result(o)}
+    return found
+
+
+def subject_objects(scene: bpy.types.Scene, subject: str) -> set[bpy.types.Object]:
+    """The objects to capture; never earlier results."""
+    return {o for o in subject_collection(scene, subject).all_objects if not results.is_result(o)}
 
 
 def picture_size(scene: bpy.types.Scene, longest: int) -> tuple[int, int]:
@@ -45,9 +58,7 @@ def posed_cameras(scene: bpy.types.Scene, longest: int) -> list[tuple[bpy.types.
     """Each camera with its intrinsics for a rendered view and its pose. InputError where one cannot be used."""
     width, height = picture_size(scene, longest)
     aspect = scene.render.pixel_aspect_y / scene.render.pixel_aspect_x
-    found = scene_cameras(scene)
-    if not found:
-        raise InputError(f'views: scene "{scene.name}" has no camera; add some around the subject, or import a capture')
+    found = some_cameras(scene)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     evaluated = [camera.evaluated_get(depsgraph) for camera in found]
     return [(camera, cameras.from_blender(e, width, height, aspect), cameras.world_from_camera(e))

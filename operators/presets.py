@@ -1,0 +1,32 @@
+"""Presets of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from ..recipes import PRESETS, MaquetteError, recipe_of
+from ..scene import properties
+
+
+class MAQUETTE_OT_preset(bpy.types.Operator):
+    """Set this task's parameters to a preset; parameters that it does not name keep their values"""
+
+    bl_idname = "maquette.preset"
+    bl_label = "Preset"
+    bl_options = {"REGISTER", "UNDO"}
+
+    task: bpy.props.StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+    preset: bpy.props.EnumProperty(items=[(p, p.capitalize(), "") for p in PRESETS], default="standard")  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> Any:
+        try:
+            properties.apply_preset(context.scene, recipe_of(self.task), self.preset)
+        except MaquetteError as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+CLASSES = [MAQUETTE_OT_preset]

@@ -1,0 +1,94 @@
+"""Reconstruct: one operator a task, generated from the recipes, and Reconstruct Again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+from bpy.app.translations import pgettext_iface as iface_
+from bpy.app.translations import pgettext_rpt as rpt_
+
+from ..jobs.folder import Status
+from ..recipes import MaquetteError, Recipe, recipe_of, tasks
+from ..scene import inputs, properties, results
+from . import environment, submit, watch
+
+
+def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Recipe, replaces: str = "") -> set[str]:
+    """Make a job and report what comes of it: at once, or when it is done where there is no window."""
+    try:
+        if bpy.app.background:
+            job = submit.run_here(context, recipe, replaces, _print)
+            made = results.insert(context.scene, job, replaces)
+            operator.report({"INFO"}, rpt_("{} is reconstructed").format(made.name))
+        else:
+            job = submit.submit(context, recipe, replaces)
+            watch.add(context.scene, job, replaces)
+    except MaquetteError as problem:
+        operator.report({"ERROR"}, str(problem))
+        return {"CANCELLED"}
+    return {"FINISHED"}
+
+
+def _print(status: Status) -> None:
+    print(f"maquette {status.fraction:4.0%} {status.stage} {status.message}", flush=True)
+
+
+def unready(context: bpy.types.Context, task: str) -> str:
+    """Why a task cannot be started here, in a few words; empty where it can. Cheap enough for every redraw."""
+    try:
+        environment.backend_python(context)
+        recipe = properties.recipe_in(context.scene, task)
+        inputs.source(recipe).ready(context, recipe)
+    except MaquetteError as problem:
+        return str(problem)
+    return ""
+
+
+def operator_of(recipe: type[Recipe]) -> type:
+    """MAQUETTE_OT_reconstruct_TASK, which starts a task with the scene's settings."""
+    task = recipe.task()
+
+    class Reconstruct(bpy.types.Operator):
+        bl_idname = f"maquette.reconstruct_{task}"
+        bl_label = "Reconstruct"
+        bl_description = recipe.__doc__ or ""
+
+        @classmethod
+        def poll(cls, context: bpy.types.Context) -> bool:
+            why = unready(context, task)
+            if why:
+                cls.poll_message_set(why)
+            return not why
+
+        def execute(self, context: bpy.types.Context) -> Any:
+            return start(self, context, properties.recipe_in(context.scene, task))
+
+    Reconstruct.__name__ = Reconstruct.__qualname__ = f"MAQUETTE_OT_reconstruct_{task}"
+    return Reconstruct
+
+
+class MAQUETTE_OT_reconstruct_again(bpy.types.Operator):
+    """Run the recipe of the active object again and give it the new mesh and texture; it keeps all else"""
+
+    bl_idname = "maquette.reconstruct_again"
+    bl_label = "Reconstruct Again"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not results.is_result(context.object):
+            cls.poll_message_set(iface_("Select an object that Maquette has reconstructed"))
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> Any:
+        thing = context.object
+        try:
+            recipe = recipe_of(thing[results.TASK_KEY]).from_json(results.recipe_values(thing))
+        except MaquetteError as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        return start(self, context, recipe, replaces=thing.name)
+
+
+CLASSES = [*(operator_of(recipe) for recipe in tasks().values()), MAQUETTE_OT_reconstruct_again]

@@ -1,0 +1,129 @@
+"""The file's jobs with progress and picture, the active object's result, and all jobs on the disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import bpy
+
+from ..jobs.folder import Status
+from . import state
+from .tasks import Sidebar, duration
+
+ICONS = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "failed": "ERROR", "cancelled": "X",
+         "interrupted": "PAUSE"}
+MOST = 12  # jobs of the list that are shown
+PICTURE = 10.0  # size of the preview, in units of a button
+
+
+class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
+    bl_label = "Progress"
+    bl_order = 90
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return any(scene.maquette.jobs for scene in bpy.data.scenes)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        for scene in bpy.data.scenes:
+            for link in scene.maquette.jobs:
+                draw_job(self.layout.box(), link.name, state.status(link.name))
+
+
+def draw_job(layout: bpy.types.UILayout, name: str, status: Status) -> None:
+    """A job with its stage, fraction, time left, picture, and what can be done with it."""
+    layout.label(text=name, icon=ICONS.get(status.state, "QUESTION"))
+    if status.state == "running":
+        layout.progress(factor=status.fraction, text=f"{status.stage or 'Starting'}  {status.fraction:.0%}")
+        left = f"{duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+        said = "  ".join(text for text in (status.message, left) if text)
+        if said:
+            layout.label(text=said)
+    else:
+        draw_wrapped(layout, status.message or {"queued": "waits for its turn", "done": "will be inserted in object mode"}
+                     .get(status.state, status.state))
+    icon = state.preview_icon(name)
+    if icon:
+        layout.template_icon(icon_value=icon, scale=PICTURE)
+    draw_buttons(layout.row(align=True), name, status)
+
+
+def draw_buttons(row: bpy.types.UILayout, name: str, status: Status) -> None:
+    if not status.is_over:
+        button(row, "cancel", name, "CANCEL")
+    elif status.state == "done":
+        button(row, "insert_result", name, "IMPORT")
+    else:
+        button(row, "resume", name, "FILE_REFRESH")
+    if status.is_over:
+        button(row, "dismiss", name, "X", text="")
+    button(row, "open_log", name, "TEXT", text="")
+
+
+def button(row: bpy.types.UILayout, word: str, name: str, icon: str, **more: Any) -> None:
+    row.operator(f"maquette.{word}", icon=icon, **more).job = name
+
+
+def draw_wrapped(layout: bpy.types.UILayout, text: str, width: int = 44) -> None:
+    """Errors say what, where and how to mend it: too long for one line of a sidebar."""
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    line = ""
+    for word in [*text.split(), ""]:
+        if line and (not word or len(line) + len(word) > width):
+            column.label(text=line)
+            line = ""
+        line = f"{line} {word}".strip()
+
+
+class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
+    bl_label = "Result"
+    bl_order = 91
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.object is not None and "maquette_job" in context.object
+
+    def draw(self, context: bpy.types.Context) -> None:
+        thing = context.object
+        column = self.layout.column(align=True)
+        column.label(text=thing.name, icon="MESH_DATA")
+        for name, value in recipe_rows(thing.get("maquette_recipe", "")):
+            row = column.split(factor=0.4)
+            row.alignment = "RIGHT"
+            row.label(text=name)
+            row.label(text=value)
+        self.layout.operator("maquette.reconstruct_again", icon="FILE_REFRESH")
+
+
+def recipe_rows(text: str) -> list[tuple[str, str]]:
+    """The stored recipe's parameters that are not empty; none where it cannot be read."""
+    try:
+        values = json.loads(text)
+        return [(name.replace("_", " ").capitalize(), str(value)) for name, value in values.items() if value != ""]
+    except (TypeError, ValueError, AttributeError):
+        return []
+
+
+class MAQUETTE_PT_jobs(Sidebar, bpy.types.Panel):
+    bl_label = "All Jobs"
+    bl_order = 92
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        found = state.listing()
+        column = self.layout.column(align=True)
+        for job in found.jobs[:MOST]:
+            status = found.states[job.name]
+            row = column.row(align=True)
+            row.label(text=job.name, icon=ICONS.get(status, "QUESTION"))
+            draw_buttons(row, job.name, state.status(job.name))
+        if len(found.jobs) > MOST:
+            column.label(text=f"and {len(found.jobs) - MOST} more")
+        row = self.layout.row()
+        row.label(text=f"{len(found.jobs)} jobs, {found.megabytes:.0f} MB")
+        row.operator("maquette.clean_up", icon="TRASH")
+
+
+CLASSES = [MAQUETTE_PT_progress, MAQUETTE_PT_result, MAQUETTE_PT_jobs]

@@ -1,0 +1,75 @@
+"""One section of the tab a task, generated from its recipe."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..recipes import MaquetteError, Recipe, tasks
+from . import rows
+
+CATEGORY = "Maquette"
+
+
+class Sidebar:
+    """Where all of Maquette's panels are."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = CATEGORY
+
+
+def panel_of(recipe: type[Recipe], order: int) -> type:
+    """MAQUETTE_PT_TASK."""
+    task = recipe.task()
+
+    class TaskPanel(Sidebar, bpy.types.Panel):
+        bl_label = recipe.label
+        bl_idname = f"MAQUETTE_PT_{task}"
+        bl_order = order
+        bl_options = {"DEFAULT_CLOSED"} if order else set()
+
+        def draw_header_preset(self, context: bpy.types.Context) -> None:
+            self.layout.operator_menu_enum("maquette.preset", "preset", text="", icon="PRESET").task = task
+
+        def draw(self, context: bpy.types.Context) -> None:
+            layout = self.layout
+            layout.use_property_split = True
+            layout.use_property_decorate = False
+            settings = getattr(context.scene.maquette, task)
+            rows.draw(layout, settings, recipe)
+            layout.label(text=estimate(context.scene, recipe), icon="INFO")
+            row = layout.row()
+            row.scale_y = 1.5
+            row.operator(f"maquette.reconstruct_{task}", icon="PLAY")
+            if recipe.input == "capture":
+                layout.operator("maquette.import_capture", icon="IMPORT")
+
+    TaskPanel.__name__ = TaskPanel.__qualname__ = f"MAQUETTE_PT_{task}"
+    return TaskPanel
+
+
+def estimate(scene: bpy.types.Scene, recipe: type[Recipe]) -> str:
+    """Time and memory of the task with the scene's settings."""
+    settings = getattr(scene.maquette, recipe.task())
+    try:
+        made = recipe.from_json({p.name: getattr(settings, p.name) for p in recipe.parameters()})
+        needed = made.estimate(scene_summary(scene, settings))
+    except MaquetteError as problem:
+        return str(problem)
+    return f"about {duration(needed.seconds)}, {needed.memory_mb / 1000:.1f} GB"
+
+
+def scene_summary(scene: bpy.types.Scene, settings: object) -> dict[str, int]:
+    """What can be told of the input at every redraw: the number of cameras and the views' size."""
+    count = sum(o.type == "CAMERA" for o in scene.objects)
+    return {"views": count, "pixels": count * getattr(settings, "size", 0) ** 2}
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 45 s, 3 min, 1.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+CLASSES = [panel_of(recipe, order) for order, recipe in enumerate(tasks().values())]
