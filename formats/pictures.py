@@ -116,7 +116,8 @@ def read_picture(path: Path, longest_side: int | None = None) -> Picture:
     if path.suffix.lower() == ".exr":
         return _read_exr(path, longest_side)
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image = _as_stored(opened)
             stored = image.size
             width, height = reduced_size(*stored, longest_side)
             if image.mode.startswith(("I", "F")):  # grey of 16 bits or floats, which Pillow would clip to 8
@@ -134,6 +135,19 @@ def read_picture(path: Path, longest_side: int | None = None) -> Picture:
         raise _unreadable(path, error) from error
     rgba[..., :3] *= rgba[..., 3:]
     return Picture(rgba, has_alpha, stored)
+
+
+def _as_stored(image: Any) -> Any:
+    """The picture with its pixels as the file has them: Pillow turns a TIFF by its orientation, and no other."""
+    from PIL.Image import Transpose
+
+    if image.format != "TIFF":
+        return image
+    # What undoes the turn of each value of the orientation tag (EXIF 2.3, 4.6.4).
+    undo = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+            5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_90, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_270}
+    orientation = image.tag_v2.get(0x0112)
+    return image.transpose(undo[orientation]) if orientation in undo else image
 
 
 def read_grey(path: Path, width: int, height: int) -> np.ndarray:

@@ -162,13 +162,17 @@ def test_a_truncated_picture_is_named(tmp_path, name):
     assert text.startswith(f"picture: {tmp_path / name} cannot be read (")
 
 
-def test_an_orientation_in_exif_data_turns_nothing(tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_an_orientation_in_exif_data_turns_nothing(tmp_path, name, orientation):
     # Cameras are calibrated on the stored pixels: COLMAP and OpenDroneMap read them so too.
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif)
-    assert picture_size(tmp_path / "a.jpg") == (16, 12)
-    assert read_picture(tmp_path / "a.jpg").rgba_srgb.shape == (12, 16, 4)
+    exif[0x0112] = orientation
+    Image.fromarray(RGB).save(tmp_path / name, exif=exif, **({"quality": 100} if name == "a.jpg" else {}))
+    assert picture_size(tmp_path / name) == (16, 12)
+    picture = read_picture(tmp_path / name)
+    assert picture.stored_size == (16, 12)
+    assert np.abs(picture.rgba_srgb[..., :3] - RGB / 255).mean() < 0.02
 
 
 def test_large_pictures_are_reduced_by_area_average(tmp_path):
@@ -194,7 +198,9 @@ def test_reducing_averages_premultiplied_colour(tmp_path):
 def test_pictures_of_another_size_scale_their_camera_with_one_warning(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     warnings = []
-    picture = load_views(capture_of(tmp_path, ["a.png"], (32, 24)), warnings.append)[0]
+    fractions = []
+    picture = load_views(capture_of(tmp_path, ["a.png"], (32, 24)), warnings.append, None, fractions.append)[0]
+    assert fractions == [0.25, 0.5, 0.75, 1]
     assert (picture.fx, picture.fy, picture.cx, picture.cy) == (10, 10, 8, 6)
     assert warnings == ["views: 4 of 4 pictures have another size than stated (first: view 0 is 16×12, stated 32×24); "
                         "their cameras are scaled"]

@@ -15,7 +15,12 @@ from .posed import PosedPicture
 from .undistort import pinhole_of, resample
 
 
-def load_views(capture: Capture, warn: Callable[[str], None], longest_side: int | None = None) -> list[PosedPicture]:
+def _nobody(fraction: float) -> None:
+    """Progress that nobody watches."""
+
+
+def load_views(capture: Capture, warn: Callable[[str], None], longest_side: int | None = None,
+               on_progress: Callable[[float], None] = _nobody) -> list[PosedPicture]:
     """Every view's picture, ready for training; pictures larger than `longest_side` pixels are reduced to it.
 
     A picture of another size than its camera states scales the camera where the shape is the same, with one
@@ -24,7 +29,10 @@ def load_views(capture: Capture, warn: Callable[[str], None], longest_side: int 
     """
     check_views(capture.views)
     undistorted = _Undistorter()
-    loaded = [_load(capture, view, longest_side, undistorted) for view in capture.views]
+    loaded = []
+    for number, view in enumerate(capture.views, 1):
+        loaded.append(_load(capture, view, longest_side, undistorted))
+        on_progress(number / len(capture.views))
     resized = [one.resized for one in loaded if one.resized]
     if resized:
         warn(f"views: {len(resized)} of {len(loaded)} pictures have another size than stated (first: {resized[0]}); "
