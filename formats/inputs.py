@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import Recipe
-from ..recipes.errors import InputError, MachineError
+from ..recipes.errors import InputError
 from . import capture as captures
 from .cameras import check_views
 from .folder import read_capture
@@ -74,8 +73,7 @@ def _link(source: Path, target: Path) -> None:
         try:
             shutil.copyfile(source, target)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise MachineError(f"disk: it is full while copying {source} to {target.parent}; "
-                                   "free some space") from error
+            if os.access(source, os.R_OK):
+                raise  # the job's disk is at fault, which the caller explains
             raise InputError(f"picture: {source} cannot be copied ({error.strerror}); "
                              "make it readable or remove its view") from error

@@ -118,7 +118,7 @@ def read_picture(path: Path, longest_side: int | None = None) -> Picture:
     try:
         with Image.open(path) as opened:
             image = _as_stored(opened)
-            stored = image.size
+            stored: tuple[int, int] = image.size
             width, height = reduced_size(*stored, longest_side)
             if image.mode.startswith(("I", "F")):  # grey of 16 bits or floats, which Pillow would clip to 8
                 grey = np.asarray(image, np.float32) / (65535.0 if image.mode.startswith("I") else 1.0)
