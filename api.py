@@ -74,6 +74,8 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
     recipe = request.recipe()
     if request.out:
         _check_out(request, ENDINGS[recipe.output])
+    if not request.inputs and importlib.util.find_spec("bpy") is None:
+        raise InputError(f"input: none was given; {recipe.example}")
     for path in request.inputs:
         if not path.exists():
             raise InputError(f"input: {path} does not exist; check the path")
@@ -167,8 +169,6 @@ def _gather(request: Request, recipe: Recipe, blender: list[str], job: Job,
 
 def _gather_open_scene(request: Request, job: Job, on_progress: Callable[[float, str], None]
                        ) -> tuple[Recipe, dict[str, Any]]:
-    if importlib.util.find_spec("bpy") is None:
-        raise InputError(f"input: none was given; {recipe_of(request.task).example}")
     import bpy
 
     from .scene import inputs, properties

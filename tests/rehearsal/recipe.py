@@ -13,8 +13,8 @@ class Rehearsal(Recipe):
     """Counts steps and makes a tetrahedron."""
 
     label: ClassVar[str] = "Rehearsal"
-    input: ClassVar[str] = "volume"
-    example: ClassVar[str] = "maquette rehearsal grid.npy -o out.glb"
+    input: ClassVar[str] = "capture"
+    example: ClassVar[str] = "maquette rehearsal transforms.json -o out.glb"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"steps": 2}}
 
     steps: int = param(3, "Steps to take", min=1, max=100_000)
