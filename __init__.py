@@ -10,12 +10,14 @@ from typing import Any
 def register() -> None:
     """Called by Blender when the extension is enabled."""
     from . import operators, panels, scene
+    from .operators import command
 
-    done = []
+    done: list[Any] = []
     try:
         for room in (scene, operators, panels):
             room.register()
             done.append(room)
+        command.register(_command_line)
     except Exception:
         for room in reversed(done):
             room.unregister()
@@ -25,9 +27,17 @@ def register() -> None:
 def unregister() -> None:
     """Called by Blender when the extension is disabled."""
     from . import operators, panels, scene
+    from .operators import command
 
+    command.unregister()
     for room in (panels, operators, scene):
         room.unregister()
+
+
+def _command_line(*arguments: Any, **options: Any) -> int:
+    from . import cli
+
+    return cli.main(*arguments, **options)
 
 
 def __getattr__(name: str) -> Any:

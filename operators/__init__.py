@@ -6,8 +6,8 @@ import bpy
 
 
 def register() -> None:
-    """Register all operators, the timer that watches the jobs, and the command line's word; all or nothing."""
-    from . import command, environment, watch
+    """Register all operators, and the timer that watches the jobs; all or nothing."""
+    from . import environment, watch
 
     environment.choose_jobs_folder()
     done = []
@@ -16,7 +16,6 @@ def register() -> None:
             bpy.utils.register_class(cls)
             done.append(cls)
         watch.start()
-        command.register()
     except Exception:
         watch.stop()
         for cls in reversed(done):
@@ -25,9 +24,8 @@ def register() -> None:
 
 
 def unregister() -> None:
-    from . import command, environment, watch
+    from . import environment, watch
 
-    command.unregister()
     watch.stop()
     for cls in reversed(classes()):
         bpy.utils.unregister_class(cls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -11,14 +12,12 @@ from . import environment
 _registered: list[Any] = []
 
 
-def run(arguments: list[str]) -> int:
-    """Blender ends with the number as exit code."""
-    from .. import cli
+def register(main: Callable[..., int]) -> None:
+    """Give Blender's command line the word `maquette`; `main` is `cli.main`, its result the exit code."""
 
-    return cli.main(arguments, in_blender=True, python=environment.chosen_python(bpy.context) or None)
+    def run(arguments: list[str]) -> int:
+        return main(arguments, in_blender=True, python=environment.chosen_python(bpy.context) or None)
 
-
-def register() -> None:
     _registered.append(bpy.utils.register_cli_command("maquette", run))
 
 

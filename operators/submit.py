@@ -18,7 +18,7 @@ from ..recipes import InputError, MaquetteError, Recipe
 from ..scene import inputs
 from . import environment
 
-SCRIPT = Path(__file__).with_name("render_views.py")
+SCRIPT = Path(__file__).with_name("headless.py")
 RENDERING = "Rendering views"
 
 

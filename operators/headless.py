@@ -1,6 +1,6 @@
 """Run by a second Blender: render a job's views from the copy of the scene in its folder, then queue the job.
 
-    [*blender, render_views.py, --, JOB_FOLDER, BACKEND_PYTHON]
+    [*blender, headless.py, --, JOB_FOLDER, BACKEND_PYTHON]
 """
 
 from __future__ import annotations
