@@ -16,6 +16,7 @@ import numpy as np
 
 from ..recipes.errors import InputError, MachineError
 from .mesh import Mesh, read_npz, write_npz
+from .pictures import srgb_from_linear
 
 READABLE = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".npz")
 WRITABLE = (".glb", ".obj", ".ply", ".stl", ".npz")
@@ -176,10 +177,6 @@ def split_at_seams(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     corners = np.column_stack((mesh.faces.reshape(-1).astype(np.float64), mesh.corner_uvs.reshape(-1, 2)))
     unique, index = np.unique(corners, axis=0, return_inverse=True)
     return unique[:, 0].astype(np.int64), index.reshape(-1, 3), unique[:, 1:]
-
-
-def srgb_from_linear(value: np.ndarray) -> np.ndarray:
-    return np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def linear_from_srgb(value: np.ndarray) -> np.ndarray:

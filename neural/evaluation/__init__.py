@@ -1,0 +1,5 @@
+"""How good a result is."""
+
+from .evaluate import evaluate, table
+
+__all__ = ["evaluate", "table"]

@@ -82,3 +82,19 @@ def _normals(mesh: Mesh, seen: Fragments, hit: np.ndarray) -> np.ndarray:
 def _pooled(values: np.ndarray, s: int) -> np.ndarray:
     height, width = values.shape[0] // s, values.shape[1] // s
     return values.reshape(height, s, width, s, *values.shape[2:]).mean(axis=(1, 3))
+
+
+def portrait(mesh: Mesh, side: int = 512) -> np.ndarray:
+    """The whole mesh from the front right above, lit from the camera, (side, side, 3) uint8 over white."""
+    toward = np.array([0.55, -0.72, 0.42])
+    toward /= np.linalg.norm(toward)
+    right = np.cross([0.0, 0.0, 1.0], toward)
+    right /= np.linalg.norm(right)
+    world_from_camera = np.eye(4)
+    world_from_camera[:3, :3] = np.stack((right, np.cross(toward, right), toward), axis=1)
+    centre = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
+    world_from_camera[:3, 3] = centre + 2.2 * mesh.diagonal() * toward
+    picture = render(mesh, 2 * side, 2 * side, side / 2, side / 2, side, side, world_from_camera)
+    shade = 0.35 + 0.65 * np.clip(picture.normal @ toward, 0, 1)[..., None]
+    rgb = picture.rgb_srgb * shade + (1 - picture.alpha)[..., None]
+    return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
