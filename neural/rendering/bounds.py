@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...formats.cameras import check_views
 from ...recipes.errors import InputError
 from ..geometry.posed import PosedPicture
 from .lattice import Lattice
@@ -13,24 +14,6 @@ from .lattice import Lattice
 # Film filters spread a trace of alpha over neighbouring pixels; less than this is background.
 OPAQUE = 0.02
 COARSE = 64  # resolution at which the subject's box is found
-
-
-def check_views(pictures: Sequence[PosedPicture]) -> None:
-    """Raise InputError where the training views cannot make a scene."""
-    train = [p for p in pictures if p.split == "train"]
-    if len(train) < 3:
-        raise InputError(f"views: {len(train)} to train from are too few; give at least 3, better 30 or more")
-    for p in train:
-        matrix = np.asarray(p.world_from_camera, np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite([*matrix.ravel(), p.fx, p.fy, p.cx, p.cy]).all():
-            raise InputError(f"views: the camera of {p.name!r} has a value that is not a number; correct or remove it")
-        if abs(np.linalg.det(matrix[:3, :3])) < 1e-6 or min(p.fx, p.fy) <= 0:
-            raise InputError(f"views: the camera of {p.name!r} has a singular matrix or no focal length; "
-                             "correct or remove it")
-    places = np.array([p.world_from_camera[:3, 3] for p in train])
-    if np.ptp(places, axis=0).max() <= 1e-6 * (1 + np.abs(places).max()):
-        raise InputError(f"views: all {len(train)} cameras are in one place ({places[0].round(3).tolist()}), which "
-                         "shows no depth; move the camera between the views")
 
 
 def find_box(pictures: Sequence[PosedPicture]) -> np.ndarray:

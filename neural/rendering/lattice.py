@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,12 @@ class Lattice:
         """World positions of the corners, (X + 1, Y + 1, Z + 1, 3) float32."""
         axes = [self.lower[a] + self.voxel * np.arange(self.corners[a]) for a in range(3)]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
+
+    def resampled(self, voxels: Tensor, lattice: Lattice) -> Tensor:
+        """Values of this lattice's cells (X, Y, Z) at the middles of another lattice's cells; the nearest outside."""
+        scale, shift = lattice.voxel / self.voxel, (lattice.lower - self.lower) / self.voxel
+        for axis in range(3):
+            middles = (np.arange(lattice.cells[axis]) + 0.5) * scale + shift[axis]
+            index = np.clip(np.floor(middles), 0, self.cells[axis] - 1).astype(np.int64)
+            voxels = voxels.index_select(axis, torch.from_numpy(index).to(voxels.device))
+        return voxels

@@ -1,0 +1,109 @@
+"""Density and view-dependent colour on sparse rows of a lattice, seen along rays.
+
+All lengths are in voxels and positions in corner indices of the lattice, so that a ray is independent of scale.
+A row of the table holds one corner: the density before its softplus, then four real spherical-harmonics
+coefficients (degrees 0 and 1) of red, of green and of blue before their sigmoid; it is padded to 16 floats,
+one cache line.
+
+A ray is sampled at near + (i + offset) · step. A sample in an empty cell is skipped. Otherwise the eight rows
+are interpolated trilinearly, τ = softplus(density + SHIFT) · thickness · step is its optical thickness, and the
+samples are composited front to back as in NeRF (Mildenhall et al. 2020, eq. 3). Samples with τ < THIN are left
+out, and a ray ends when less than STOP of the light gets through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from . import dispatch
+
+WIDTH = 16  # floats in a row
+USED = 13  # of them, the parameters
+SHIFT = -3.0  # density 0 is thin, so that a fresh field is neither opaque nor without gradients
+THIN = 1e-4
+STOP = 1e-3
+BETA1, BETA2, EPS = 0.9, 0.99, 1e-8  # Adam's
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A field on the corners of a lattice's occupied cells."""
+
+    table: Tensor  # (R, 16) float32
+    cell: Tensor  # (X, Y, Z) int32, the number of an occupied cell, −1 where empty
+    corners: Tensor  # (C, 8) int32 rows of a cell's corners, order 4·x + 2·y + z
+    blocks: Tensor  # (X/4, Y/4, Z/4) bool rounded up, whether a block of 4³ cells has an occupied one
+    thickness: float  # optical thickness per voxel where softplus(density + SHIFT) is 1
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays in corner indices of a lattice."""
+
+    origins: Tensor  # (N, 3) float32
+    directions: Tensor  # (N, 3) float32, unit length
+    near: Tensor  # (N,) float32 parameters between which there is something to see
+    far: Tensor  # (N,) float32; below near for a ray that meets nothing
+
+    def chunk(self, start: int, stop: int) -> Rays:
+        part = slice(start, stop)
+        return Rays(self.origins[part], self.directions[part], self.near[part], self.far[part])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What rays see of a field."""
+
+    rgb: Tensor  # (N, 3) premultiplied by 1 − transmittance
+    transmittance: Tensor  # (N,) share of light from behind the field
+    distance: Tensor  # (N,) Σ weight · parameter, not divided by the weights
+    normal: Tensor  # (N, 3) Σ weight · unit normal
+
+
+def render(rows: Rows, rays: Rays, offset: Tensor, step: float = 1.0) -> Seen:
+    """Composite the field along rays; `offset` (N,) in [0, 1) shifts the samples of each ray.
+
+    The reference is differentiable with respect to the table (not through the normals).
+    """
+    return dispatch.body("density", rows.table.device).render(rows, rays, offset, step)
+
+
+def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
+                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor) -> tuple[float, Tensor]:
+    """The rays' mean loss, its gradient with respect to `background` (3,), and to the table added to `gradient`.
+
+    The loss of a ray is |rgb + t · background − target|² + alpha_weight · (t − transmittance)², where t is what
+    the field lets through, `target` (N, 3) the pixel over the same background, `transmittance` (N,) its
+    1 − alpha, and `alpha_weight` (N,) zero where the alpha is not known.
+    `gradient` is (B, R, 16) with B buffers, one for each of `dispatch.threads()`; the gradient is their sum.
+    `touched` (B, R) uint8 becomes 1 where a buffer has got something. `peak` (B, C) rises to the largest weight
+    that a sample in the cell has had in its pixel.
+    """
+    kernel = dispatch.body("density", rows.table.device).add_gradient
+    return kernel(rows, rays, offset, target, transmittance, background, alpha_weight, gradient, touched, peak)
+
+
+def extent(cell: Tensor, blocks: Tensor, rays: Rays) -> tuple[Tensor, Tensor]:
+    """Narrow the rays' near and far to the occupied cells, (N,) each; far < near where a ray meets none.
+
+    Looks at every half voxel from near on, and leaves half a voxel on both sides of what it finds.
+    """
+    return dispatch.body("density", cell.device).extent(cell, blocks, rays)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The size of an optimisation step."""
+
+    rate: Tensor  # (16,) float32, by column of the table
+    number: int  # of this step, from 1
+
+
+def adam(table: Tensor, first: Tensor, second: Tensor, gradient: Tensor, touched: Tensor, steps: Steps) -> None:
+    """One step of Adam (Kingma and Ba 2015) in place on the touched rows; clears `gradient` and `touched`.
+
+    `first` and `second` (R, 16) are the moments, which rest while a row is not touched.
+    """
+    dispatch.body("density", table.device).adam(table, first, second, gradient, touched, steps)

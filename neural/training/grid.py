@@ -1,0 +1,204 @@
+"""Training density and colour on a sparse grid from posed pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...recipes.capture import Capture
+from ..fields.grid import GridField
+from ..geometry.posed import PosedPicture
+from ..kernels import density, dispatch
+from ..kernels.density import Rays, Steps
+from ..rendering.bounds import visual_hull
+from ..rendering.lattice import Lattice
+from ..rendering.rays import Pixels
+
+# From which share of the time on the lattice has which share of the recipe's resolution. Every stage begins with
+# the cells that the one before has left, so that a stage of the same resolution is a pruning.
+STAGES = ((0.0, 0.4), (0.06, 0.7), (0.12, 0.7), (0.2, 1.0), (0.35, 1.0), (0.6, 1.0))
+SEEN = 0.01  # a cell stays if it or a neighbour has had this weight in a pixel since the stage began
+BATCH = 4096  # rays in a step
+TILE = 4  # neighbouring pixels that go into a batch together: their rays share cells, hence memory traffic
+# Adam's rates for density, for colour of degree 0 and of degree 1, and what they fall to by the end.
+RATES, FALL = (0.3, 0.1, 0.05), 0.1
+# Over this grey and with this weight of alpha, a pixel's loss is the mean of those over black and over white.
+GREY, ALPHA = 0.5, 0.75
+CHUNK = 2**16  # rays that are tested at once for what they meet
+
+
+def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
+                 device: torch.device) -> GridTrainer:
+    """See `trainer`."""
+    return GridTrainer(pictures, box, recipe, seed=seed, device=device)
+
+
+class GridTrainer:
+    """Optimises a `GridField` for its pictures' squared error, coarse to fine.
+
+    Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt.
+    """
+
+    def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
+                 device: torch.device):
+        self._box, self._resolution, self._seed = box, recipe.resolution, seed
+        self._pixels = Pixels(pictures, device)
+        self._learns_background = not all(p.has_alpha for p in pictures)
+        self._background = torch.full((3,), GREY, device=device)
+        self._stage, self._number = 0, 0
+        lattice = self._lattice()
+        hull = torch.from_numpy(visual_hull(pictures, lattice)).to(device)
+        self._begin(GridField(lattice, hull, self._background))
+
+    def warm_up(self) -> None:
+        """See `Trainer.warm_up`."""
+        _optimise_one_ray(self._background.device)
+
+    def step(self, fraction: float) -> float:
+        """See `Trainer.step`."""
+        while self._stage + 1 < len(STAGES) and fraction >= STAGES[self._stage + 1][0]:
+            self._stage += 1
+            self._refine()
+        if self._rays is None:
+            self._rays = _RayTable(self._pixels, self._field, self._seed)
+        index, rays = self._rays.batch(self._number)
+        rgba = self._pixels.rgba[index]
+        let_through = 1 - rgba[:, 3]
+        offset = torch.rand(len(index), generator=_generator(self._seed, self._number)).to(rgba.device)
+        loss, by_background = density.add_gradient(
+            self._field.rows, rays, offset, rgba[:, :3] + let_through[:, None] * self._background, let_through,
+            self._background, ALPHA * self._pixels.has_alpha(index).float(), *self._optimizer.buffers)
+        fall = FALL**fraction
+        if self._learns_background:
+            self._background.sub_(fall * by_background.to(rgba.device)).clamp_(0, 1)
+        self._optimizer.step(self._field, torch.tensor(_per_column(*RATES), device=rgba.device) * fall)
+        self._number += 1
+        return loss
+
+    def field(self) -> GridField:
+        """See `Trainer.field`."""
+        return self._field
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Trainer.state`."""
+        optimizer = self._optimizer
+        return {"table": self._field.rows.table, "first": optimizer.first, "second": optimizer.second,
+                "peak": optimizer.peak.amax(0), "occupied": self._field.occupied, "background": self._background,
+                "counts": torch.tensor([self._stage, self._number, optimizer.number])}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Trainer.load_state`."""
+        device = self._background.device
+        self._stage, self._number, steps = state["counts"].tolist()
+        self._background.copy_(state["background"])
+        self._begin(GridField(self._lattice(), state["occupied"].to(device), self._background))
+        self._field.rows.table.copy_(state["table"])
+        self._optimizer.number = steps
+        self._optimizer.first.copy_(state["first"])
+        self._optimizer.second.copy_(state["second"])
+        self._optimizer.peak[0] = state["peak"]
+
+    def _lattice(self) -> Lattice:
+        return Lattice.over(self._box, max(round(STAGES[self._stage][1] * self._resolution), 8))
+
+    def _begin(self, field: GridField) -> None:
+        self._field, self._optimizer = field, _Optimizer(field)
+        self._rays: _RayTable | None = None  # found at the next step
+
+    def _refine(self) -> None:
+        """Go on with the cells that have been seen, on the stage's lattice."""
+        old, optimizer = self._field, self._optimizer
+        kept = torch.zeros_like(old.occupied)
+        kept[old.occupied] = optimizer.peak.amax(0) > SEEN
+        kept = (F.max_pool3d(kept[None].float(), 3, 1, 1)[0] > 0) & old.occupied
+        lattice = self._lattice()
+        if not kept.any():  # Nothing has been seen yet, as in a training of a few steps.
+            kept = old.occupied
+        self._begin(old.refined(lattice, old.lattice.resampled(kept, lattice)))
+        if lattice.cells == old.lattice.cells:
+            self._optimizer.take_over(optimizer, old, self._field)
+
+
+class _Optimizer:
+    """Adam's moments of a field's rows, and the buffers that gradients are gathered in."""
+
+    def __init__(self, field: GridField):
+        table, buffers = field.rows.table, dispatch.threads()
+        self.first, self.second = torch.zeros_like(table), torch.zeros_like(table)
+        self.number = 0
+        self.peak = table.new_zeros(buffers, len(field.rows.corners))
+        self._gradient = table.new_zeros(buffers, *table.shape)
+        self._touched = table.new_zeros(buffers, len(table), dtype=torch.uint8)
+
+    @property
+    def buffers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What `density.add_gradient` writes to."""
+        return self._gradient, self._touched, self.peak
+
+    def step(self, field: GridField, rate: Tensor) -> None:
+        self.number += 1
+        density.adam(field.rows.table, self.first, self.second, self._gradient, self._touched,
+                     Steps(rate, self.number))
+
+    def take_over(self, other: _Optimizer, old: GridField, new: GridField) -> None:
+        """The moments of the rows that a field on the same lattice has kept."""
+        rows = old.row_at(new.corner_index)
+        self.first.copy_(other.first[rows])
+        self.second.copy_(other.second[rows])
+        self.number = other.number
+
+
+class _RayTable:
+    """The pixels whose rays meet the field, in an order that depends on the seed alone."""
+
+    def __init__(self, pixels: Pixels, field: GridField, seed: int):
+        self._pixels, self._lattice, self._seed = pixels, field.lattice, seed
+        found = []
+        for index in torch.arange(len(pixels), device=pixels.rgba.device).split(CHUNK):
+            near, far = density.extent(field.rows.cell, field.rows.blocks, pixels.rays(index, field.lattice))
+            meets = far > near
+            found.append((index[meets], near[meets], far[meets]))
+        self._index, self._near, self._far = (torch.cat(parts) for parts in zip(*found, strict=True))
+        self._tiles = max(len(self._index) // TILE, 1)
+        self._round, self._order = -1, torch.zeros(0)
+
+    def batch(self, number: int) -> tuple[Tensor, Rays]:
+        """The pixels of step `number` and their rays; every pixel comes once a round."""
+        size = BATCH // TILE
+        rounds, at = divmod(number, max(self._tiles // size, 1))
+        if rounds != self._round:
+            self._round = rounds
+            self._order = torch.randperm(self._tiles, generator=_generator(self._seed, -1 - rounds))
+        tiles = self._order[at * size:(at + 1) * size].to(self._index.device)
+        pick = (TILE * tiles[:, None] + torch.arange(TILE, device=tiles.device)).view(-1)
+        pick = pick[pick < len(self._index)]
+        index = self._index[pick]
+        rays = self._pixels.rays(index, self._lattice)
+        return index, Rays(rays.origins, rays.directions, self._near[pick], self._far[pick])
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    """Random numbers that depend on the step alone, so that a resumed training draws the same."""
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + number) % 2**63)
+
+
+def _per_column(of_density: float, of_degree_0: float, of_degree_1: float) -> list[float]:
+    colour = [of_degree_0] + [of_degree_1] * 3
+    return [of_density, *colour, *colour, *colour] + [0.0] * (density.WIDTH - density.USED)
+
+
+def _optimise_one_ray(device: torch.device) -> None:
+    """Run every kernel once."""
+    lattice = Lattice(np.zeros(3), 1.0, (1, 1, 1))
+    field = GridField(lattice, torch.ones(lattice.cells, dtype=torch.bool, device=device), torch.zeros(3))
+    optimizer = _Optimizer(field)
+    one, colour = torch.ones(1, device=device), torch.zeros(1, 3, device=device)
+    rays = Rays(colour + 0.5, colour + torch.tensor([0.0, 0.0, 1.0], device=device), 0 * one, one)
+    density.extent(field.rows.cell, field.rows.blocks, rays)
+    density.render(field.rows, rays, 0 * one)
+    density.add_gradient(field.rows, rays, 0 * one, colour, one, colour[0], one, *optimizer.buffers)
+    optimizer.step(field, one.expand(density.WIDTH).contiguous())

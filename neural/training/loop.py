@@ -1,0 +1,126 @@
+"""The loop that every method of training shares: the clock, checkpoints, previews, held-out views."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+
+from ...jobs import files
+from ...recipes.errors import Cancelled, MaquetteError
+from ..geometry.posed import PosedPicture
+from .trainer import Trainer
+
+PREVIEW_SIDE = 128  # pixels
+FILE = "training.safetensors"
+
+
+@dataclass
+class Paced:
+    """Something done every so many seconds, or less often where it would take more than `share` of the time."""
+
+    every: float
+    share: float = 0.03
+    _next: float = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def did(self, start: float) -> None:
+        """Say that it began at `start` and is over now."""
+        now = time.monotonic()
+        self._next = start + max(self.every, (now - start) / self.share)
+
+
+@dataclass
+class Checkpoint:
+    """A trainer's state with the training seconds that it took, as one file. Another recipe's is not picked up."""
+
+    folder: Path
+    recipe: dict
+    seed: int
+
+    def load(self, trainer: Trainer) -> float:
+        """Bring `trainer` to the saved state; the training seconds used until then, 0 where there is none."""
+        path = self.folder / FILE
+        if not path.exists():
+            return 0.0
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["maquette"])
+                state = {name: file.get_tensor(name) for name in file.keys()}
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
+            return 0.0
+        if about["recipe"] != self.recipe or about["seed"] != self.seed:
+            return 0.0
+        trainer.load_state(state)
+        return float(about["seconds"])
+
+    def save(self, trainer: Trainer, seconds: float) -> None:
+        about = {"seconds": seconds, "recipe": self.recipe, "seed": self.seed}
+        state = {name: value.cpu().contiguous() for name, value in trainer.state().items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.atomic_write(self.folder / FILE, safetensors.torch.save(state, {"maquette": json.dumps(about)}))
+
+
+@dataclass
+class Window:
+    """A small picture of one view as training sees it, held out where there is such a view."""
+
+    picture: PosedPicture
+    _stride: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._stride = math.ceil(max(self.picture.rgba_srgb.shape[:2]) / PREVIEW_SIDE)
+
+    def look(self, trainer: Trainer) -> tuple[np.ndarray, float]:
+        """The picture over white (H, W, 3) uint8, and its PSNR in dB: every n-th pixel of every n-th row."""
+        p, s = self.picture, self._stride
+        truth = p.rgba_srgb[::s, ::s]
+        height, width = truth.shape[:2]
+        rendered = trainer.field().render(p.fx / s, p.fy / s, (p.cx - 0.5) / s + 0.5, (p.cy - 0.5) / s + 0.5, width,
+                                          height, p.world_from_camera)
+        rgb = rendered.over(1.0).clip(0, 1)
+        error = float(np.square(rgb - truth[..., :3] - (1 - truth[..., 3:])).mean())
+        return (rgb * 255 + 0.5).astype(np.uint8), -10 * math.log10(max(error, 1e-10))
+
+
+def run(trainer: Trainer, pictures: Sequence[PosedPicture], seconds: float, used: float, checkpoint: Checkpoint,
+        on_progress: Callable[[float, str], None], on_preview: Callable[[np.ndarray], None]) -> None:
+    """Train until `seconds` of wall time are used, of which `used` are gone before.
+
+    Everything counts but compiling: steps, previews, checkpoints. What was trained is kept when the user cancels.
+    """
+    trainer.warm_up()
+    window = Window(next((p for p in pictures if p.split == "test"), pictures[0]))
+    previews, saves = Paced(1.0), Paced(5.0)
+    saves.did(time.monotonic())
+    began = time.monotonic() - max(used, checkpoint.load(trainer))
+    message = ""
+    try:
+        while (used := time.monotonic() - began) < seconds:
+            loss = trainer.step(used / seconds)
+            if not math.isfinite(loss):
+                raise MaquetteError("training: the loss is not a number any more; this is a defect of Maquette")
+            if previews.due():
+                start = time.monotonic()
+                rgb, psnr = window.look(trainer)
+                message = f"{psnr:.1f} dB"
+                on_preview(rgb)
+                previews.did(start)
+            if saves.due():
+                start = time.monotonic()
+                checkpoint.save(trainer, start - began)
+                saves.did(start)
+            on_progress(min(used / seconds, 1.0), message)
+    except Cancelled:
+        checkpoint.save(trainer, used)
+        raise
+    checkpoint.save(trainer, max(used, seconds))
