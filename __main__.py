@@ -12,6 +12,7 @@ def _main() -> int:
     sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).absolute() != ROOT]
     spec = importlib.util.spec_from_file_location("maquette", ROOT / "__init__.py",
                                                   submodule_search_locations=[str(ROOT)])
+    assert spec and spec.loader
     package = importlib.util.module_from_spec(spec)
     sys.modules["maquette"] = package
     spec.loader.exec_module(package)

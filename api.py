@@ -49,8 +49,9 @@ class Request:
     def recipe(self) -> Recipe:
         return recipe_of(self.task).from_json(self.values)
 
-    def report_path(self) -> Path | None:
-        return self.report or (self.out and report_beside(self.out))
+    def report_path(self, out: Path) -> Path:
+        """Where the report goes, beside `out` unless the user says."""
+        return self.report or out.with_name(f"{out.stem}.report.json")
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,6 @@ class Result:
     job: Job
 
 
-def report_beside(out: Path) -> Path:
-    return out.with_name(f"{out.stem}.report.json")
-
-
 def start(request: Request, on_status: OnStatus = silent) -> Job:
     """Check all that can be checked beforehand, then gather the input into a new job.
 
@@ -73,7 +70,7 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
     """
     recipe = request.recipe()
     if request.out:
-        _check_out(request, ENDINGS[recipe.output])
+        _check_out(request, request.out, ENDINGS[recipe.output])
     if not request.inputs and importlib.util.find_spec("bpy") is None:
         raise InputError(f"input: none was given; {recipe.example}")
     for path in request.inputs:
@@ -102,11 +99,10 @@ def _needs_blender(request: Request) -> bool:
     return any(path.suffix.lower() == ".blend" for path in paths)
 
 
-def _check_out(request: Request, endings: tuple[str, ...]) -> None:
-    out = request.out
+def _check_out(request: Request, out: Path, endings: tuple[str, ...]) -> None:
     if out.suffix.lower() not in endings:
         raise InputError(f"out: {out.name!r} does not end in one of {' '.join(endings)}; the ending chooses the form")
-    for path in (out, request.report_path(), *_companions(out)):
+    for path in (out, request.report_path(out), *_companions(out)):
         _check_writable(path.absolute())
         if path.exists() and not request.overwrite:
             raise InputError(f"out: {path} exists; give --overwrite or another name")
@@ -131,7 +127,7 @@ def _target(request: Request) -> dict[str, Any]:
     if request.out is None:
         return {}
     out, scene = request.out.absolute(), _scene_of(request)
-    target: dict[str, Any] = {"out": str(out), "report": str(request.report_path().absolute()),
+    target: dict[str, Any] = {"out": str(out), "report": str(request.report_path(out)),
                               "overwrite": request.overwrite}
     if out.suffix.lower() != ".blend":
         return target | {"files": out.name}
@@ -172,6 +168,7 @@ def _gather_open_scene(request: Request, job: Job, on_progress: Callable[[float,
     import bpy
 
     from .scene import inputs, properties
+    assert bpy.context.scene
     stored = properties.recipe_in(bpy.context.scene, request.task).to_json()
     recipe = recipe_of(request.task).from_json({**stored, **request.values})
     return recipe, inputs.gather(bpy.context, recipe, job.input, on_progress)
@@ -233,7 +230,7 @@ def finish(job: Job, request: Request, on_status: OnStatus = silent) -> None:
         deliver(job, on_status)
     elif request.out:
         results.save_copy(request.out)
-        files.atomic_write(request.report_path(), (json.dumps(job.report(), indent=1) + "\n").encode())
+        files.atomic_write(request.report_path(request.out), (json.dumps(job.report(), indent=1) + "\n").encode())
 
 
 def result_of(job: Job) -> Result:

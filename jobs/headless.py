@@ -26,6 +26,7 @@ def call(blender: list[str], *words: str | Path, log: Path, on_progress: Callabl
             raise InputError(f"blender: {blender[0]} cannot be started ({error.strerror}); "
                              "name another by --blender") from error
     with child:
+        assert child.stdout
         try:
             for line in child.stdout:
                 word, _, rest = line.partition(" ")

@@ -51,7 +51,7 @@ def _start_on_windows(pid: int) -> str | None:
     from ctypes import wintypes
 
     query_limited_information, synchronize, still_running = 0x1000, 0x100000, 0x102
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
     kernel.OpenProcess.restype = wintypes.HANDLE
     kernel.OpenProcess.argtypes = wintypes.DWORD, wintypes.BOOL, wintypes.DWORD
     kernel.WaitForSingleObject.argtypes = wintypes.HANDLE, wintypes.DWORD
@@ -105,7 +105,7 @@ def _windows_memory() -> int:
                                                               "total_virtual", "available_virtual", "extended")]]
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
-    ctypes.WinDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(status))
+    ctypes.WinDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
     return status.available // 2**20
 
 
@@ -127,7 +127,7 @@ def _windows_peak() -> int:
                     *[(f"other_{i}", ctypes.c_size_t) for i in range(7)]]
 
     counters = Counters(size=ctypes.sizeof(Counters))
-    kernel = ctypes.WinDLL("kernel32")
+    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
     kernel.GetCurrentProcess.restype = wintypes.HANDLE
     kernel.K32GetProcessMemoryInfo.argtypes = wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD
     kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)

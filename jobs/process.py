@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def start_worker(job: Job, python: Path) -> None:
     """Start the job's worker; whoever calls holds the queue's lock (see `queue`)."""
     _children[:] = [child for child in _children if child.poll() is None]
     apart: dict = {"start_new_session": True}
-    if os.name == "nt":
+    if sys.platform == "win32":
         apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
                  | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     try:
@@ -94,7 +95,7 @@ def _gone(job: Job, seconds: float) -> bool:
 
 def _kill(pid: int) -> None:
     """Kill a worker, which leads a process group of its own, with all that it started."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True)
         return
     with contextlib.suppress(ProcessLookupError):

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -219,8 +218,8 @@ def _run(job: Job, stop: threading.Event) -> dict[str, Any]:
         context = _start_lowered(job, context, lower, stop)
         task.run(context)
     if context.recipe != recipe:
-        context.warn(f"resolution: {recipe.resolution} is too much for the GPU's memory; "
-                     f"it was {context.recipe.resolution}")
+        asked, taken = (r.to_json()["resolution"] for r in (recipe, context.recipe))
+        context.warn(f"resolution: {asked} is too much for the GPU's memory; it was {taken}")
     _write_result(job)
     return _report(job, context, estimate.memory_mb)
 
@@ -254,13 +253,14 @@ def _lowered(recipe: Recipe) -> Recipe | None:
     parameter = next((p for p in recipe.parameters() if p.name == "resolution"), None)
     if parameter is None:
         return None
-    lower = max(int(recipe.resolution * LOWERED), int(parameter.min or 1))
-    return replace(recipe, resolution=lower) if lower < recipe.resolution else None
+    now = recipe.to_json()["resolution"]
+    lower = max(int(now * LOWERED), int(parameter.min or 1))
+    return recipe.from_json({**recipe.to_json(), "resolution": lower}) if lower < now else None
 
 
 def _start_lowered(job: Job, before: Running, recipe: Recipe, stop: threading.Event) -> Running:
     """Begin anew at a lower resolution, which a resumed worker finds written beside its checkpoint."""
-    print(f"the GPU is full; again with resolution {recipe.resolution}", flush=True)
+    print(f"the GPU is full; again with {json.dumps(recipe.to_json())}", flush=True)
     for folder in (job.checkpoint, job.output):
         shutil.rmtree(folder)
         folder.mkdir()

@@ -79,8 +79,9 @@ def test_a_recipe_survives_a_file_and_a_report(tmp_path_factory: Any, recipe: Re
 def test_a_value_out_of_its_range_is_refused_by_its_name(recipe: Recipe, data: st.DataObject) -> None:
     bounded = [p for p in recipe.parameters() if p.min is not None and p.max is not None and not p.choices]
     parameter = data.draw(st.sampled_from(bounded))
-    outside = data.draw(st.sampled_from([parameter.min - 1, parameter.max + 1, float("nan"), float("inf"), None, "x",
-                                         [], True]))
+    assert parameter.min is not None and parameter.max is not None
+    wrong: list[Any] = [parameter.min - 1, parameter.max + 1, float("nan"), float("inf"), None, "x", [], True]
+    outside = data.draw(st.sampled_from(wrong))
     with pytest.raises(InputError, match=f"^{parameter.name}: .*; give ") as error:
         type(recipe).from_json({**recipe.to_json(), parameter.name: outside})
     assert "\n" not in str(error.value)
