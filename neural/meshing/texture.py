@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from scipy.sparse import coo_matrix, diags
-from scipy.sparse.linalg import cg
+from scipy.sparse.linalg import splu
 
 from ...formats.mesh import Mesh
 from ..geometry.posed import PosedPicture
@@ -49,10 +49,22 @@ def bake(mesh: Mesh, pictures: list[PosedPicture], side: int) -> Mesh:
     share = (trust / (trust + _FILL))[:, None]
     texture = np.zeros((side, side, 3), np.float32)
     texture[covered] = share * color + (1 - share) * around
+    _draw_small_faces(mesh, of_vertex, face, uv, texture, covered)
     if covered.any():
         nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
         texture = texture[tuple(nearest)]
     return replace(mesh, texture=(np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def _draw_small_faces(mesh: Mesh, of_vertex: np.ndarray, seen: np.ndarray, uv: np.ndarray, texture: np.ndarray,
+                      covered: np.ndarray) -> None:
+    """Give the faces that no texel's centre lies in the texels at their corners, where those are free."""
+    small = np.ones(len(mesh.faces), bool)
+    small[seen] = False
+    column, row = np.clip(uv[small, :, :2], 0, len(texture) - 1).astype(int).reshape(-1, 2).T
+    free = ~covered[row, column]
+    texture[row[free], column[free]] = of_vertex[mesh.faces[small].reshape(-1)[free]]
+    covered[row[free], column[free]] = True
 
 
 def _views(mesh: Mesh, pictures: list[PosedPicture]) -> Views:
@@ -104,8 +116,7 @@ def _vertex_colors(mesh: Mesh, corners: np.ndarray, weights: np.ndarray, color: 
     links = links + links.T
     laplacian = diags(np.asarray(links.sum(axis=1)).reshape(-1)) - links
     hold = total / max(float(np.median(total[total > 0])), 1e-12) if (total > 0).any() else total
-    system = (diags(hold + 1e-7) + 1e-3 * laplacian).tocsr()
-    scale = hold / np.maximum(total, 1e-30)
-    inverse = diags(1 / system.diagonal())
-    return np.stack([cg(system, colors[:, c] * scale + 1e-7 * mean[c], rtol=1e-4, maxiter=500, M=inverse)[0]
-                     for c in range(3)], axis=1)
+    system = (diags(hold + 1e-7) + 1e-3 * laplacian).tocsc()
+    target = colors * (hold / np.maximum(total, 1e-30))[:, None] + 1e-7 * mean
+    factors = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return factors.solve(target)

@@ -1,0 +1,190 @@
+"""A mesh gets the colours of the pictures that see it, and is drawn with them."""
+
+import numpy as np
+import pytest
+
+from maquette.formats.mesh import Mesh
+from maquette.neural.geometry.posed import PosedPicture
+from maquette.neural.kernels import blend_fused, blend_reference, raster_reference
+from maquette.neural.kernels.raster import rasterise
+from maquette.neural.meshing.marching_cubes import marching_cubes
+from maquette.neural.meshing.raster import portrait, project, render, sample_texture
+from maquette.neural.meshing.texture import _views, bake
+from maquette.neural.meshing.unwrap import unwrap
+
+
+def looking_at_origin(eye) -> np.ndarray:
+    z = np.array(eye, float) / np.linalg.norm(eye)
+    x = np.cross([0.02, 0.01, 1.0], z)
+    x /= np.linalg.norm(x)
+    world_from_camera = np.eye(4)
+    world_from_camera[:3, :3] = np.stack((x, np.cross(z, x), z), axis=1)
+    world_from_camera[:3, 3] = eye
+    return world_from_camera
+
+
+def ball(n: int = 40) -> Mesh:
+    axis = np.linspace(-1, 1, n)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    world_from_grid = np.diag([2 / (n - 1)] * 3 + [1])
+    world_from_grid[:3, 3] = -1
+    return marching_cubes(np.sqrt(x * x + y * y + z * z) - 0.7, world_from_grid)
+
+
+def colour_of(points: np.ndarray) -> np.ndarray:
+    """A smooth colour everywhere in space."""
+    return 0.5 + 0.35 * np.sin(4 * points + [0, 1, 2])
+
+
+def pictures_of(mesh: Mesh, eyes: np.ndarray, side: int = 128) -> list[PosedPicture]:
+    """Renderings of the mesh with the colours of space, over nothing."""
+    painted = Mesh(mesh.vertices, mesh.faces, colors=colour_of(mesh.vertices))
+    camera = 1.6 * side, 1.6 * side, side / 2, side / 2
+    found = []
+    for number, eye in enumerate(eyes):
+        drawn = render(painted, *camera, side, side, looking_at_origin(eye), supersampling=4)
+        rgba = np.dstack((drawn.rgb_srgb, drawn.alpha)).astype(np.float32)
+        found.append(PosedPicture(str(number), rgba, *camera, looking_at_origin(eye)))
+    return found
+
+
+def around(count: int, distance: float = 2.6) -> np.ndarray:
+    i = np.arange(count) + 0.5
+    z, turn = 1 - 2 * i / count, np.pi * (1 + 5**0.5) * i
+    return distance * np.stack((np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z), axis=1)
+
+
+# ---- the rasteriser ----------------------------------------------------------------------------------------------
+
+def test_a_triangle_covers_the_pixels_whose_centres_it_holds():
+    corners = np.array([[[0, 0, 2], [4, 0, 2], [0, 4, 2]]])  # the diagonal runs through centres
+    drawn = rasterise(corners, 4, 5)
+    assert (drawn.face >= 0).tolist() == [[True, True, True, True, False], [True, True, True, False, False],
+                                          [True, True, False, False, False], [True, False, False, False, False]]
+    assert np.allclose(drawn.weights[0, 0], [0.75, 0.125, 0.125]) and drawn.depth[0, 0] == 2
+    assert drawn.depth[3, 4] == np.inf
+
+
+def test_weights_are_right_in_perspective():
+    # A strip from depth 1 to depth 3: half way across the picture, 1/z is the mean of 1 and 1/3, so z = 1.5.
+    corners = np.array([[[0, -9, 1], [10, -9, 3], [0, 3000, 1]]])
+    drawn = rasterise(corners, 1, 9)
+    x = (np.arange(9) + 0.5) / 10
+    assert np.allclose(drawn.depth[0], 1 / ((1 - x) + x / 3), rtol=1e-6)
+    assert np.allclose(drawn.weights[0, :, 1] * 2 + 1, drawn.depth[0], rtol=1e-5)
+
+
+def test_fused_and_reference_draw_the_same():
+    rng = np.random.default_rng(0)
+    corners = np.concatenate((rng.uniform(-10, 50, (80, 3, 2)), rng.uniform(-0.2, 3, (80, 3, 1))), axis=2)
+    corners[::9, :, 2] = 1  # equal depths: the first wins
+    fast, slow = rasterise(corners, 37, 41), raster_reference.rasterise(corners, 37, 41)
+    assert np.array_equal(fast.face, slow[0])
+    assert np.allclose(fast.weights, slow[1], atol=1e-5) and np.allclose(fast.depth, slow[2], rtol=1e-6)
+
+
+def test_a_camera_looks_along_minus_z_with_y_up_and_row_0_on_top():
+    # One metre to the right and two up, ten in front: 50 · 1/10 right of the centre, 50 · 2/10 above it.
+    assert np.allclose(project(np.array([[1.0, 2, -10]]), 50, 50, 32, 24, np.eye(4)), [[37, 14, 10]])
+    tip = Mesh(np.array([[0.9, 1.9, -10], [1.1, 1.9, -10], [1, 2.1, -10]]), np.array([[0, 1, 2]]))
+    drawn = render(tip, 50, 50, 32, 24, 64, 48, np.eye(4), supersampling=8)
+    row, column = np.average(np.argwhere(drawn.alpha > 0), axis=0, weights=drawn.alpha[drawn.alpha > 0]) + 0.5
+    assert (column, row) == (pytest.approx(37, abs=0.3), pytest.approx(14, abs=0.3))
+    assert np.nanmax(drawn.depth) == pytest.approx(10) and np.allclose(drawn.normal[drawn.alpha > 0], [0, 0, 1])
+
+
+def test_texture_origin_is_the_lower_left_corner():
+    texture = np.zeros((2, 2, 3), np.uint8)
+    texture[1, 0] = 255  # the lower left texel
+    assert np.allclose(sample_texture(texture, np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75]]))[:, 0], [1, 0, 0])
+    assert np.allclose(sample_texture(texture, np.array([[0.5, 0.5], [1.25, -0.75]]))[:, 0], [0.25, 1])
+
+
+def test_portrait_shows_the_whole_mesh():
+    picture = portrait(ball(16), 64)
+    assert picture.shape == (64, 64, 3) and (picture[[0, -1]] == 255).all() and (picture[32, 32] < 255).all()
+
+
+# ---- the texture -------------------------------------------------------------------------------------------------
+
+def test_fused_and_reference_blend_the_same():
+    mesh = ball(20)
+    views = _views(mesh, pictures_of(mesh, around(6), 48))
+    normals = mesh.vertices.astype(float)
+    points = mesh.vertices.astype(float)
+    fast, slow = blend_fused.blend(points, normals, *views), blend_reference.blend(points, normals, *views)
+    assert (slow[1] > 0).mean() > 0.5
+    assert np.allclose(fast[1], slow[1], rtol=1e-5, atol=1e-7) and np.allclose(fast[0], slow[0], atol=1e-5)
+
+
+def test_a_baked_mesh_looks_like_its_pictures_from_a_new_camera():
+    mesh = ball()
+    baked = bake(unwrap(mesh, 512), pictures_of(mesh, around(24)), 512)
+    assert baked.texture.shape == (512, 512, 3)
+    truth = pictures_of(mesh, np.array([[1.7, -1.6, 1.1]]))[0]
+    drawn = render(baked, truth.fx, truth.fy, truth.cx, truth.cy, 128, 128, truth.world_from_camera)
+    inside = (truth.rgba_srgb[..., 3] > 0.99) & (drawn.alpha > 0.99)
+    error = np.abs(drawn.rgb_srgb - truth.rgba_srgb[..., :3])[inside]
+    assert error.mean() < 0.01 and np.quantile(error, 0.999) < 0.04  # no seam, no dark border
+
+
+def test_what_no_camera_sees_takes_the_colours_around_it():
+    mesh = ball()
+    eyes = around(40)
+    baked = bake(unwrap(mesh, 256), pictures_of(mesh, eyes[eyes[:, 2] > -0.5]), 256)
+    below = render(baked, 200, 200, 64, 64, 128, 128, looking_at_origin([0.1, 0, -2.6]))
+    colours = below.rgb_srgb[below.alpha > 0.99]
+    assert colours.min() > 0.1 and colours.max() < 0.9  # neither black nor white: the seen ones lie between
+    assert np.abs(np.diff(below.rgb_srgb[64, 40:88], axis=0)).max() < 0.15
+
+
+def test_an_occluder_does_not_paint_what_lies_behind_it():
+    def square(z: float, half: float) -> Mesh:
+        corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * half + [0, 0, z]
+        return Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
+
+    front, back = square(0.5, 0.3), square(0, 1)
+    mesh = Mesh(np.concatenate((front.vertices, back.vertices)), np.concatenate((front.faces, back.faces + 4)))
+    red_and_blue = Mesh(mesh.vertices, mesh.faces, colors=np.repeat([[1.0, 0, 0], [0, 0, 1.0]], 4, axis=0))
+    pictures = []
+    for eye in ([0.05, 0, 3], [1.5, 0, 3], [-1.5, 0.1, 3], [0, 1.5, 3], [0, -1.5, 3]):
+        pose = looking_at_origin(eye)
+        drawn = render(red_and_blue, 150, 150, 64, 64, 128, 128, pose, supersampling=4)
+        rgba = np.dstack((drawn.rgb_srgb, drawn.alpha)).astype(np.float32)
+        pictures.append(PosedPicture(str(eye), rgba, 150, 150, 64, 64, pose))
+    baked = bake(unwrap(mesh, 256), pictures, 256)
+    uv = baked.corner_uvs
+    for faces, colour in ((slice(0, 2), [1, 0, 0]), (slice(2, 4), [0, 0, 1])):
+        inner = 0.9 * uv[faces] + 0.1 * uv[faces].mean(axis=1, keepdims=True)
+        shares = np.random.default_rng(0).dirichlet([1, 1, 1], 500)
+        samples = sample_texture(baked.texture, np.einsum("nc,fck->fnk", shares, inner).reshape(-1, 2))
+        assert np.abs(samples - colour).max() < 0.1
+
+
+def test_one_picture_with_a_highlight_is_outvoted():
+    mesh = ball(24)
+    pictures = pictures_of(mesh, around(30), 96)
+    pictures[4].rgba_srgb[..., :3] = pictures[4].rgba_srgb[..., 3:]  # white all over
+    baked = bake(unwrap(mesh, 256), pictures, 256)
+    eye = around(30)[4]
+    drawn = render(baked, 150, 150, 48, 48, 96, 96, looking_at_origin(eye))
+    truth = render(Mesh(mesh.vertices, mesh.faces, colors=colour_of(mesh.vertices)), 150, 150, 48, 48, 96, 96,
+                   looking_at_origin(eye))
+    assert np.abs(drawn.rgb_srgb - truth.rgb_srgb)[drawn.alpha > 0.99].mean() < 0.03
+
+
+def test_unknown_pixels_and_pictures_without_alpha_are_handled():
+    mesh = unwrap(ball(20), 128)
+    pictures = pictures_of(mesh, around(12), 64)
+    weight = np.zeros((64, 64), np.float32)
+    opaque = [PosedPicture(p.name, np.dstack((p.rgba_srgb[..., :3], np.ones((64, 64), np.float32))), p.fx, p.fy, p.cx,
+                           p.cy, p.world_from_camera, has_alpha=False) for p in pictures]
+    blind = [PosedPicture(p.name, p.rgba_srgb, p.fx, p.fy, p.cx, p.cy, p.world_from_camera, weight=weight)
+             for p in pictures]
+    assert np.abs(bake(mesh, opaque, 128).texture.astype(int) - bake(mesh, pictures, 128).texture).mean() < 3
+    assert np.ptp(bake(mesh, blind, 128).texture) <= 1  # nothing is known: one even grey
+
+
+def test_a_mesh_without_uvs_is_refused():
+    with pytest.raises(ValueError, match="unwrap"):
+        bake(ball(8), [], 64)
