@@ -86,13 +86,17 @@ def write(capture: Capture, path: Path) -> None:
 
 
 def read(path: Path) -> Capture:
-    """Read capture.json of a job folder."""
-    text = json.loads(path.read_text())
-    if text.get("format") != FORMAT:
-        raise InputError(f"capture: {path} has format {text.get('format')!r}; this version reads {FORMAT}")
-    views = tuple(View(**{**v, "camera": Camera(**v["camera"]),
-                          "world_from_camera": np.array(v["world_from_camera"])}) for v in text["views"])
-    return Capture(path.parent, views, _array(text["box"]), _array(text["points"]), tuple(text["warnings"]))
+    """Read capture.json of a job folder; InputError where it is missing, damaged or of another version."""
+    try:
+        text = json.loads(path.read_text())
+        if text["format"] != FORMAT:
+            raise InputError(f"capture: {path} has format {text['format']!r}; this version reads {FORMAT}")
+        views = tuple(View(**{**v, "camera": Camera(**v["camera"]),
+                              "world_from_camera": np.array(v["world_from_camera"])}) for v in text["views"])
+        return Capture(path.parent, views, _array(text["box"]), _array(text["points"]), tuple(text["warnings"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"capture: {path} cannot be read ({type(error).__name__}: {error}); "
+                         "start the job again from its input") from error
 
 
 def _array(values: list | None) -> np.ndarray | None:

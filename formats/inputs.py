@@ -15,6 +15,7 @@ from ..recipes.errors import InputError
 from . import capture as captures
 from .cameras import check_views
 from .folder import read_capture
+from .volume import gather_volume
 
 MOST_POINTS = 20_000
 
@@ -38,15 +39,10 @@ def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
     views = tuple(_taken(view, number, capture.folder, input_folder) for number, view in enumerate(capture.views))
     points = capture.points
     if points is not None:
-        points = points[::max(1, len(points) // MOST_POINTS)]
+        points = points[::max(1, -(-len(points) // MOST_POINTS))]
     taken = replace(capture, folder=input_folder, views=views, points=points)
     captures.write(taken, input_folder / captures.FILE)
     return taken.summary()
-
-
-def gather_volume(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
-    from . import volume
-    return volume.gather_volume(paths, input_folder, recipe)
 
 
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {

@@ -365,6 +365,26 @@ def test_gathering_writes_a_capture_that_reads_back_the_same(tmp_path):
     assert (tmp_path / "job" / taken.views[0].picture).exists()
 
 
+def test_a_damaged_capture_of_a_job_gets_one_line(tmp_path):
+    write_transforms(tmp_path / "in", ring(4), INTRINSICS)
+    gathered(tmp_path / "in", tmp_path / "job")
+    path = tmp_path / "job/capture.json"
+    whole = json.loads(path.read_text())
+    assert "cannot be read (FileNotFoundError" in error_of(captures.read, tmp_path / "capture.json")
+    for text, word in (("{", "JSONDecodeError"), ("{}", "KeyError"), (json.dumps({**whole, "format": 2}), "format 2"),
+                       (json.dumps({**whole, "views": [{"name": 3}]}), "KeyError"), ("[]", "TypeError")):
+        path.write_text(text)
+        assert word in error_of(captures.read, path)
+
+
+def test_a_dense_cloud_is_thinned_in_the_job(tmp_path):
+    path = write_transforms(tmp_path / "in", ring(4), INTRINSICS)
+    head = "ply\nformat ascii 1.0\nelement vertex 50001\nproperty float x\nproperty float y\nproperty float z\n"
+    path.with_name("reconstruction.ply").write_text(head + "end_header\n" + "1 2 3\n" * 50_001)
+    gathered(tmp_path / "in", tmp_path / "job")
+    assert captures.read(tmp_path / "job/capture.json").points.shape == (16_667, 3)
+
+
 def test_gathering_copies_where_links_cannot_be_made(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("another file system")
