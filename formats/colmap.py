@@ -6,6 +6,7 @@ turns the world so that Z is up (`cameras.upright`) and keeps its scale.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -123,8 +124,8 @@ def _camera(name: str, width: int, height: int, values: list[float], where: str)
 
 def _camera_from_world(quaternion: np.ndarray, translation: np.ndarray, name: str) -> np.ndarray:
     """The matrix of a quaternion w, x, y, z, normalised, and a translation."""
-    length = np.linalg.norm(quaternion)
-    if not np.isfinite([*quaternion, *translation]).all() or length < 1e-6:
+    length = math.hypot(*quaternion)
+    if not np.isfinite([length, *translation]).all() or length < 1e-6:
         raise InputError(f"images: {name} has no valid pose; remove it from the model")
     w, x, y, z = quaternion / length
     matrix = np.eye(4)

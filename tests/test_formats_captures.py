@@ -261,7 +261,7 @@ anything = st.recursive(st.one_of(st.none(), st.booleans(), numbers, st.text(max
                         max_leaves=8)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(["w", "fl_x", "cx", "k1", "camera_model", "camera_angle_x", "file_path", "mask_path", "frames",
                             "transform_matrix", "test_filenames", "ply_file_path"]), value=anything)
 def test_whatever_stands_in_a_transforms_file_gives_a_capture_or_one_line(tmp_path, key, value):

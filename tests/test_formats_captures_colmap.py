@@ -234,7 +234,7 @@ def test_poses_that_are_none_are_refused_by_the_images_name(tmp_path):
     assert "00.png names camera 5" in error_of(tmp_path)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(form=st.sampled_from(list(WRITERS)), file=st.sampled_from(["cameras", "images", "points3D"]),
        place=st.floats(0, 1), junk=st.binary(max_size=12), lost=st.integers(0, 12))
 def test_whatever_happens_to_a_models_bytes_gives_a_capture_or_one_line(tmp_path, form, file, place, junk, lost):
