@@ -23,13 +23,13 @@ def wait(job: Job, python: Path, on_status: Callable[[Status], None] = lambda st
     try:
         while True:
             status = job.status()
+            if status.state == "queued" and queue.advance(python, job.path.parent) == job:
+                continue
             if status != heard:
                 on_status(status)
                 heard = status
             if status.is_over:
                 return raise_unless_done(job, status)
-            if status.state == "queued":
-                queue.advance(python, job.path.parent)
             time.sleep(0.1)
     except KeyboardInterrupt:
         process.cancel(job)

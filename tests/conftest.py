@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +50,21 @@ def shared() -> Path:
     return SHARED
 
 
+def blender_pythons() -> dict[str, Path]:
+    """The Pythons with bpy by Blender's version: run.py's, or those below the folder MAQUETTE_BLENDERS."""
+    folder = Path(os.environ.get("MAQUETTE_BLENDERS") or ROOT / ".blenders")
+    return {python.parents[1].name: python for python in sorted(folder.glob("*/bin/python"))}
+
+
+@pytest.fixture(scope="session")
+def real_blender() -> Path:
+    """The script that runs a Blender with a window on a screen of its own."""
+    script = SHARED / "tools" / "real_blender.sh"
+    if not script.exists():
+        pytest.skip("there is no ../shared/tools/real_blender.sh beside this checkout")
+    return script
+
+
 @pytest.fixture(autouse=True)
 def jobs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees or leaves jobs in the user's cache."""
@@ -84,3 +99,41 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     yield package
     for loaded in [key for key in sys.modules if key.split(".")[0] == name]:
         del sys.modules[loaded]
+
+
+@pytest.fixture(scope="session")
+def ball() -> Callable[..., list]:
+    """Pictures of a ball of radius 0.5 whose colour is its normal, seen from all around."""
+    import numpy as np
+
+    from maquette.neural.geometry.posed import PosedPicture
+
+    def pictures(count: int = 24, size: int = 64, centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+                 has_alpha: bool = True) -> list:
+        """Every eighth is a test view; without alpha the ball is before grey."""
+        focal = 1.5 * size
+        made = []
+        for n in range(count):
+            z = 1 - (2 * n + 1) / count
+            turn = n * 2.399963
+            back = np.array([np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z])
+            right = np.cross([0.0, 0.0, 1.0], back)
+            right /= np.linalg.norm(right)
+            pose = np.eye(4)
+            pose[:3, :3] = np.stack([right, np.cross(back, right), back], 1)
+            pose[:3, 3] = 2.0 * back
+            at = (np.arange(size) + 0.5 - size / 2) / focal
+            directions = np.stack([*np.meshgrid(at, -at), -np.ones((size, size))], -1) @ pose[:3, :3].T
+            a, b = (directions**2).sum(-1), directions @ pose[:3, 3]
+            root = b * b - a * (pose[:3, 3] @ pose[:3, 3] - 0.25)
+            alpha = (root > 0).astype(np.float32)
+            depth = (-b - np.sqrt(np.maximum(root, 0))) / a
+            normal = (pose[:3, 3] + depth[..., None] * directions) / 0.5
+            colour = np.where(alpha[..., None] > 0, normal * 0.5 + 0.5, 0 if has_alpha else 0.5)
+            alpha = alpha if has_alpha else np.ones_like(alpha)
+            pose[:3, 3] += centre
+            made.append(PosedPicture(f"{n}.png", np.dstack([colour, alpha]).astype(np.float32), focal, focal, size / 2,
+                                     size / 2, pose, split="train" if n % 8 else "test", has_alpha=has_alpha))
+        return made
+
+    return pictures
