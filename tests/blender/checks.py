@@ -1,0 +1,440 @@
+"""Checks inside a real bpy: `PYTHON_WITH_BPY checks.py ZIP BACKEND_PYTHON FOLDER RESULTS.json`.
+
+Each `check_…` starts from an empty file. The results are a JSON object: name → traceback, empty where all is well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Matrix, Vector
+
+ZIP, PYTHON, FOLDER, RESULTS = sys.argv[1:]
+FOLDER = Path(FOLDER)
+MODULE = "bl_ext.user_default.maquette"
+
+
+def part(name: str) -> Any:
+    return import_module(f"{MODULE}.{name}")
+
+
+def capture_recipe(**values: Any) -> Any:
+    return part("recipes").recipe_of("capture")(**{"size": 32, "samples": 1, **values})
+
+
+def refused(act: Any, *words: str) -> None:
+    """`act` raises InputError in one line that holds the words."""
+    try:
+        act()
+    except part("recipes").InputError as problem:
+        assert "\n" not in str(problem), problem
+        for word in words:
+            assert word in str(problem), (word, str(problem))
+    else:
+        raise AssertionError("it was not refused")
+
+
+def add_camera(place: tuple[float, ...], name: str = "Camera", towards: tuple[float, ...] = (0, 0, 0)) -> Any:
+    camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+    camera.matrix_world = Matrix.Translation(place) @ (Vector(towards) - Vector(place)).to_track_quat(
+        "-Z", "Y").to_matrix().to_4x4()
+    bpy.context.scene.collection.objects.link(camera)
+    return camera
+
+
+def add_cube(name: str = "Cube", place: tuple[float, ...] = (0, 0, 0)) -> Any:
+    corners = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    data = bpy.data.meshes.new(name)
+    data.from_pydata(corners, [], quads)
+    cube = bpy.data.objects.new(name, data)
+    cube.location = place
+    bpy.context.scene.collection.objects.link(cube)
+    return cube
+
+
+def small_scene() -> None:
+    add_cube()
+    for i, place in enumerate([(6, 0, 3), (-6, 0, 3), (0, 6, 3), (0, -6, -3)]):
+        add_camera(place, f"Camera {i}")
+    lamp = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    bpy.context.scene.collection.objects.link(lamp)
+    bpy.context.scene.maquette.capture.size = 32
+    bpy.context.scene.maquette.capture.samples = 1
+
+
+# ---- cameras -----------------------------------------------------------------------------------------------------
+
+LENSES = [
+    dict(sensor_fit="AUTO", lens=35, shift_x=0.0, shift_y=0.0, x=320, y=180, ax=1.0, ay=1.0),
+    dict(sensor_fit="AUTO", lens=50, shift_x=0.13, shift_y=-0.21, x=180, y=320, ax=1.0, ay=1.0),
+    dict(sensor_fit="HORIZONTAL", lens=24, shift_x=-0.2, shift_y=0.1, x=200, y=300, ax=1.0, ay=1.5),
+    dict(sensor_fit="VERTICAL", lens=85, shift_x=0.05, shift_y=0.3, x=300, y=200, ax=1.25, ay=1.0),
+    dict(sensor_fit="AUTO", lens=18, shift_x=0.1, shift_y=0.1, x=200, y=190, ax=1.0, ay=1.2),
+]
+
+
+def set_lens(camera: Any, lens: dict[str, Any]) -> None:
+    render = bpy.context.scene.render
+    for name in ("sensor_fit", "lens", "shift_x", "shift_y"):
+        setattr(camera.data, name, lens[name])
+    camera.data.sensor_width, camera.data.sensor_height = 36.0, 20.0
+    render.resolution_x, render.resolution_y = lens["x"], lens["y"]
+    render.pixel_aspect_x, render.pixel_aspect_y = lens["ax"], lens["ay"]
+    render.resolution_percentage = 100
+
+
+def projected(camera: Any, pose: np.ndarray, point: np.ndarray) -> np.ndarray:
+    x, y, z = (point - pose[:3, 3]) @ pose[:3, :3]
+    return np.array([camera.fx * x / -z + camera.cx, -camera.fy * y / -z + camera.cy])
+
+
+def check_cameras_project_as_blender_does() -> None:
+    cameras = part("scene.cameras")
+    parent = bpy.data.objects.new("Parent", None)
+    parent.matrix_world = Matrix.Translation((1, 2, 3)) @ Matrix.Rotation(0.7, 4, "X") @ Matrix.Scale(3.0, 4)
+    bpy.context.scene.collection.objects.link(parent)
+    for lens in LENSES:
+        camera = add_camera((4, -5, 3))
+        camera.parent = parent
+        camera.scale = (2, 2, 2)
+        set_lens(camera, lens)
+        bpy.context.view_layer.update()
+        evaluated = camera.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        found = cameras.from_blender(evaluated, lens["x"], lens["y"], lens["ay"] / lens["ax"])
+        pose = cameras.world_from_camera(evaluated)
+        for point in np.random.default_rng(0).normal(size=(5, 3)):
+            point = pose[:3, :3] @ (point * [1, 1, 0.5] + [0, 0, -6]) + pose[:3, 3]
+            u, v, _ = world_to_camera_view(bpy.context.scene, camera, Vector(point))
+            expected = np.array([u * lens["x"], (1 - v) * lens["y"]])
+            np.testing.assert_allclose(projected(found, pose, point), expected, atol=2e-3, err_msg=str(lens))
+
+
+def check_a_camera_survives_the_way_to_blender_and_back() -> None:
+    cameras, camera_class = part("scene.cameras"), part("formats.capture").Camera
+    before = camera_class(640, 480, 700.5, 650.25, 300.0, 251.5, "opencv", {"k1": -0.1, "p2": 0.001})
+    data = bpy.data.cameras.new("Lens")
+    cameras.to_blender(before, data)
+    stored = cameras.stored_lens(data)
+    camera = bpy.data.objects.new("Lens", data)
+    after = cameras.from_blender(camera, 640, 480, stored["pixel_aspect"])
+    for name in ("fx", "fy", "cx", "cy"):
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-3)
+    assert (stored["model"], stored["distortion"]) == (before.model, before.distortion)
+
+
+def check_cameras_that_are_no_pinholes_are_refused_by_name() -> None:
+    cameras = part("scene.cameras")
+    camera = add_camera((5, 0, 0), "Odd one")
+    for kind, word in (("ORTHO", "orthographic"), ("PANO", "panoramic")):
+        camera.data.type = kind
+        refused(lambda: cameras.from_blender(camera, 100, 100), "Odd one", word)
+    camera.data.type = "PERSP"
+    camera.scale = (1, 1, -1)
+    bpy.context.view_layer.update()
+    refused(lambda: cameras.world_from_camera(camera), "Odd one", "mirrored")
+    camera.scale = (0, 1, 1)
+    bpy.context.view_layer.update()
+    refused(lambda: cameras.world_from_camera(camera), "Odd one", "singular")
+
+
+# ---- views -------------------------------------------------------------------------------------------------------
+
+def settings_of(owner: Any) -> dict[str, Any]:
+    return {p.identifier: str(getattr(owner, p.identifier)) for p in owner.bl_rna.properties if not p.is_readonly}
+
+
+def everything(scene: Any) -> dict[str, Any]:
+    owners = {"scene": scene, "render": scene.render, "cycles": scene.cycles, "image": scene.render.image_settings,
+              "layer": scene.view_layers[0], **{o.name: o for o in scene.objects},
+              **{f"{o.name} dof": o.data.dof for o in scene.objects if o.type == "CAMERA"}}
+    return {name: settings_of(owner) for name, owner in owners.items()}
+
+
+def check_rendering_views_leaves_the_scene_as_it_was() -> None:
+    small_scene()
+    scene = bpy.context.scene
+    scene.render.filepath = "//mine.png"
+    scene.render.image_settings.file_format = "JPEG"
+    scene.objects["Camera 1"].data.dof.use_dof = True
+    bpy.context.view_layer.update()
+    before = everything(scene)
+    capture = part("scene.views").render(scene, capture_recipe(), FOLDER / "restored", lambda *_: None)
+    after = everything(scene)
+    assert before == after, [(name, key, before[name][key], after[name][key]) for name in before for key in before[name]
+                             if before[name][key] != after[name][key]]
+    assert len(capture.views) == 4 and all((capture.folder / view.picture).stat().st_size for view in capture.views)
+    np.testing.assert_allclose(capture.box, [[-1, -1, -1], [1, 1, 1]], atol=1e-6)
+    part("formats.capture").write(capture, capture.folder / "capture.json")
+
+
+def check_an_error_while_rendering_restores_the_scene_too() -> None:
+    small_scene()
+    bpy.context.view_layer.update()
+    before = everything(bpy.context.scene)
+
+    def stop(fraction: float, message: str) -> None:
+        if fraction > 0:
+            raise part("recipes").Cancelled("cancelled")
+    try:
+        part("scene.views").render(bpy.context.scene, capture_recipe(), FOLDER / "stopped", stop)
+    except part("recipes").Cancelled:
+        pass
+    assert before == everything(bpy.context.scene)
+
+
+def check_views_that_cannot_be_rendered_are_refused() -> None:
+    views = part("scene.views")
+
+    def act(**values: Any) -> Any:
+        return lambda: views.check(bpy.context.scene, capture_recipe(**values))
+    refused(act(), "no camera")
+    small_scene()
+    act()()
+    refused(act(subject="Nowhere"), "Nowhere")
+    refused(lambda: views.check(bpy.context.scene, capture_recipe(subject=hidden_collection())), "nothing that renders")
+    bpy.data.objects["Cube"].location = (0, 0, 500)
+    bpy.context.view_layer.update()
+    refused(act(), "no camera sees")
+    for camera in [o for o in bpy.context.scene.objects if o.type == "CAMERA"]:
+        camera.location = (3, 3, 3)
+    bpy.context.view_layer.update()
+    refused(act(), "one place")
+
+
+def hidden_collection() -> str:
+    collection = bpy.data.collections.new("Empty")
+    bpy.context.scene.collection.children.link(collection)
+    return collection.name
+
+
+# ---- photos and import -------------------------------------------------------------------------------------------
+
+def write_capture(folder: Path) -> Path:
+    """Four photos with distortion, as instant-ngp writes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = []
+    for i, place in enumerate([(4, 0, 1), (0, 4, 1), (-4, 0, 1), (0, -4, 2)]):
+        image = bpy.data.images.new(f"photo{i}", 40, 30)
+        image.filepath_raw, image.file_format = str(folder / f"photo{i}.png"), "PNG"
+        image.save()
+        bpy.data.images.remove(image)
+        pose = Matrix.Translation(place) @ (-Vector(place)).to_track_quat("-Z", "Y").to_matrix().to_4x4()
+        frames.append({"file_path": f"photo{i}.png", "transform_matrix": [list(row) for row in pose]})
+    text = {"fl_x": 50.0, "fl_y": 48.0, "cx": 21.0, "cy": 14.0, "w": 40, "h": 30, "k1": -0.1, "k2": 0.02, "p1": 0.001,
+            "p2": 0.0, "camera_model": "OPENCV", "frames": frames}
+    path = folder / "transforms.json"
+    path.write_text(json.dumps(text))
+    return path
+
+
+def check_an_imported_capture_is_gathered_as_it_was_read() -> None:
+    path = write_capture(FOLDER / "capture")
+    part("scene.importer").import_capture(bpy.context.scene, path)
+    bpy.context.view_layer.update()
+    read = part("formats.folder").read_capture(path)
+    gathered = part("scene.photos").gather(bpy.context.scene, FOLDER / "photos")
+    assert len(gathered.views) == len(read.views) == 4
+    for before, after in zip(read.views, gathered.views, strict=True):
+        np.testing.assert_allclose(after.world_from_camera, before.world_from_camera, atol=1e-5)
+        for name in ("width", "height", "fx", "fy", "cx", "cy"):
+            np.testing.assert_allclose(getattr(after.camera, name), getattr(before.camera, name), atol=1e-3)
+        assert after.camera.model == before.camera.model and after.camera.distortion == before.camera.distortion
+        assert (gathered.folder / after.picture).read_bytes() == (read.folder / before.picture).read_bytes()
+
+
+def check_cameras_without_a_photo_are_refused_by_name() -> None:
+    part("scene.importer").import_capture(bpy.context.scene, write_capture(FOLDER / "capture"))
+    gather = part("scene.photos").gather
+    add_camera((3, 3, 3), "Bare")
+    refused(lambda: gather(bpy.context.scene, FOLDER / "bare"), "1 of 5", "Bare")
+    bpy.data.objects["Bare"].hide_render = True
+    gather(bpy.context.scene, FOLDER / "bare")
+    first = next(o for o in bpy.context.scene.objects if o.type == "CAMERA" and o.name != "Bare")
+    image = first.data.background_images[0].image
+    image.filepath = str(FOLDER / "gone.png")
+    refused(lambda: gather(bpy.context.scene, FOLDER / "bare"), first.name, "gone.png")
+    image.source = "MOVIE"
+    refused(lambda: gather(bpy.context.scene, FOLDER / "bare"), first.name, "movie")
+
+
+# ---- meshes ------------------------------------------------------------------------------------------------------
+
+def cube_mesh(colour: int = 200) -> Any:
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    faces = np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))], np.int32)
+    texture = np.zeros((8, 4, 3), np.uint8)
+    texture[0, 0] = (colour, 10, 20)  # the upper left corner
+    uvs = np.linspace(0, 1, faces.size * 2, dtype=np.float32).reshape(-1, 3, 2)
+    return part("formats.mesh").Mesh(corners, faces, normals=corners / np.sqrt(3), corner_uvs=uvs, texture=texture)
+
+
+def check_a_mesh_is_inserted_as_it_is() -> None:
+    mesh = cube_mesh()
+    made = part("scene.meshes").new_object(mesh, "Würfel", bpy.context.scene.collection)
+    data = made.data
+    co = np.empty(24, np.float32)
+    data.vertices.foreach_get("co", co)
+    np.testing.assert_array_equal(co.reshape(-1, 3), mesh.vertices)
+    uv = np.empty(72, np.float32)
+    data.uv_layers.active.uv.foreach_get("vector", uv)
+    np.testing.assert_allclose(uv.reshape(-1, 3, 2), mesh.corner_uvs)
+    corners = np.array([n.vector for n in data.corner_normals])
+    np.testing.assert_allclose(corners, mesh.normals[mesh.faces.ravel()], atol=2e-3)
+    image = next(n.image for n in data.materials[0].node_tree.nodes if n.type == "TEX_IMAGE")
+    assert image.packed_file and image.colorspace_settings.name == "sRGB" and tuple(image.size) == (4, 8)
+    pixels = np.empty(4 * 8 * 4, np.float32)
+    image.pixels.foreach_get(pixels)
+    np.testing.assert_allclose(pixels.reshape(8, 4, 4)[-1, 0, :3] * 255, (200, 10, 20), atol=0.5)
+
+
+def check_a_swap_keeps_what_is_the_artists() -> None:
+    meshes = part("scene.meshes")
+    made = meshes.new_object(cube_mesh(), "Cube", bpy.context.scene.collection)
+    made.location, made.name = (1, 2, 3), "Mine"
+    made.modifiers.new("Soft", "SUBSURF")
+    extra = bpy.data.materials.new("Extra")
+    made.data.materials.append(extra)
+    twin = bpy.data.objects.new("Twin", made.data)
+    names = (made.data.name, [m.name for m in made.data.materials], len(bpy.data.images), len(bpy.data.meshes))
+    image = next(n.image for n in made.data.materials[0].node_tree.nodes if n.type == "TEX_IMAGE").name
+    meshes.swap(made, cube_mesh(100))
+    assert (made.name, tuple(made.location), made.modifiers[0].name) == ("Mine", (1, 2, 3), "Soft")
+    assert names == (made.data.name, [m.name for m in made.data.materials], len(bpy.data.images), len(bpy.data.meshes))
+    new = next(n.image for n in made.data.materials[0].node_tree.nodes if n.type == "TEX_IMAGE")
+    assert new.name == image and abs(new.pixels[4 * 4 * 7] * 255 - 100) < 0.5
+    assert twin.data == made.data
+
+
+def check_a_mesh_is_read_with_its_modifiers_in_the_world() -> None:
+    cube = add_cube(place=(5, 0, 0))
+    cube.scale = (-1, 1, 1)
+    mirror = cube.modifiers.new("Array", "ARRAY")
+    mirror.count = 3
+    bpy.context.view_layer.update()
+    mesh = part("scene.meshes").mesh_from_object(cube, bpy.context.evaluated_depsgraph_get())
+    assert len(mesh.faces) == 36
+    np.testing.assert_allclose([mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)], [[0, -1, -1], [6, 1, 1]], atol=1e-5)
+    a, b, c = mesh.vertices[mesh.faces].transpose(1, 0, 2)
+    volume = np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6
+    assert abs(volume - 24) < 1e-3, "outside stays outside under a mirroring scale"
+
+
+def check_long_names_fit() -> None:
+    made = part("scene.meshes").new_object(cube_mesh(), "ü" * 300, bpy.context.scene.collection)
+    assert made.name == "ü" * (part("scene.compat").NAME_BYTES // 2)
+
+
+# ---- operators, in a Blender without a window --------------------------------------------------------------------
+
+def check_reconstruct_waits_and_inserts() -> None:
+    small_scene()
+    assert bpy.ops.maquette.reconstruct_capture.poll()
+    assert bpy.ops.maquette.reconstruct_capture() == {"FINISHED"}
+    made = next(o for o in bpy.context.scene.objects if "maquette_job" in o)
+    assert len(made.data.polygons) == 12
+    stored = json.loads(made["maquette_recipe"])
+    job = part("jobs.store").find_job(made["maquette_job"])
+    assert stored == job.report()["recipe"] == job.description["recipe"]
+    made.name, made.location = "Kept", (9, 0, 0)
+    bpy.context.view_layer.objects.active = made
+    first = made["maquette_job"]
+    assert bpy.ops.maquette.reconstruct_again() == {"FINISHED"}
+    assert made.name == "Kept" and made["maquette_job"] != first and tuple(made.location) == (9, 0, 0)
+    assert sum("maquette_job" in o for o in bpy.context.scene.objects) == 1
+
+
+def check_a_scene_without_cameras_is_refused_in_one_line() -> None:
+    assert not bpy.ops.maquette.reconstruct_capture.poll()
+    small_scene()
+    bpy.data.objects["Camera 0"].data.type = "PANO"
+    try:
+        bpy.ops.maquette.reconstruct_capture()
+    except RuntimeError as problem:
+        assert "Camera 0" in str(problem) and "panoramic" in str(problem) and "Traceback" not in str(problem)
+    else:
+        raise AssertionError("it was not refused")
+    assert not part("jobs.store").list_jobs() or all(
+        job.status().state == "done" for job in part("jobs.store").list_jobs())
+
+
+def check_the_command_line_takes_the_open_scene() -> None:
+    small_scene()
+    out = FOLDER / "command.blend"
+    main = sys.modules[MODULE]._command_line
+    code = main(["capture", "-o", str(out), "--quiet", "--overwrite"], in_blender=True, python=PYTHON)
+    assert code == 0 and out.is_file()
+    assert any("maquette_job" in o for o in bpy.context.scene.objects)
+    assert main(["capture", "-o", str(FOLDER / "command.txt"), "--quiet"], in_blender=True, python=PYTHON) == 2
+
+
+def check_settings_survive_the_file() -> None:
+    bpy.context.scene.maquette.capture.faces = 1234
+    bpy.ops.maquette.preset(task="capture", preset="draft")
+    link = bpy.context.scene.maquette.jobs.add()
+    link.name, link.replaces = "a-job", "Object"
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "settings.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    enable()
+    bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "settings.blend"))
+    settings = bpy.context.scene.maquette
+    assert settings.capture.faces == 10_000 and settings.capture.seconds == 30.0
+    assert settings.jobs["a-job"].replaces == "Object"
+
+
+# ---- registration ------------------------------------------------------------------------------------------------
+
+def enable() -> None:
+    if MODULE not in bpy.context.preferences.addons:
+        bpy.ops.preferences.addon_enable(module=MODULE)
+    bpy.context.preferences.addons[MODULE].preferences.python = PYTHON
+
+
+def check_it_leaves_nothing_behind_twice() -> None:
+    for _ in range(2):
+        bpy.ops.preferences.addon_disable(module=MODULE)
+        assert not [name for name in dir(bpy.types) if name.startswith("MAQUETTE")]
+        assert not hasattr(bpy.types.Scene, "maquette")
+        assert not [f for f in bpy.app.handlers.load_post if MODULE in f.__module__]
+        assert not [f for f in getattr(bpy.types.TOPBAR_MT_file_import.draw, "_draw_funcs", []) if MODULE in f.__module__]
+        watch = sys.modules.get(f"{MODULE}.operators.watch")
+        assert watch is None or not bpy.app.timers.is_registered(watch.look)
+        enable()
+        assert hasattr(bpy.types, "MAQUETTE_OT_reconstruct_capture") and hasattr(bpy.types, "MAQUETTE_PT_capture")
+    assert "torch" not in sys.modules
+
+
+def main() -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.extensions.package_install_files(filepath=ZIP, repo="user_default", enable_on_install=True)
+    results = {}
+    for name, check in list(globals().items()):
+        if name.startswith("check_") and isinstance(check, type(main)):
+            bpy.ops.wm.read_factory_settings(use_empty=True)
+            enable()
+            results[name] = ""
+            try:
+                check()
+            except Exception:
+                results[name] = traceback.format_exc()
+    Path(RESULTS).write_text(json.dumps(results))
+
+
+try:
+    main()
+except Exception:
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
+sys.stdout.flush()
+os._exit(0)

@@ -1,0 +1,45 @@
+"""The extension in Blenders with a window, driven by simulated events."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import importlib.util
+
+HERE = Path(__file__).with_name("blender")
+
+pytestmark = pytest.mark.gui
+
+
+def wheels() -> object:
+    spec = importlib.util.spec_from_file_location("wheels", Path(__file__).with_name("test_blender_wheels.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blender_words(version: str, profile: Path) -> list[str]:
+    """What opens a Blender with a window: the script that brings one, else the blender on the PATH."""
+    script = os.environ.get("MAQUETTE_REAL_BLENDER")
+    if not script:
+        return ["blender"]
+    if subprocess.run(["bash", script, "install", version], stdout=subprocess.DEVNULL).returncode == 77:
+        pytest.skip(f"Blender {version} cannot be had on this machine")
+    return ["bash", script, "gui", version, "--profile", str(profile), "--"]
+
+
+@pytest.mark.parametrize("version", ["5.2", "4.3"])
+def test_an_artist_reconstructs_cancels_resumes_undoes_and_does_it_again(version: str, tmp_path: Path) -> None:
+    made = wheels().with_stand_in(wheels().build(tmp_path), tmp_path)  # type: ignore[attr-defined]
+    pictures = Path(os.environ.get("MAQUETTE_PICTURES") or tmp_path) / f"gui-{version}"
+    pictures.mkdir(parents=True, exist_ok=True)
+    said = subprocess.run([*blender_words(version, tmp_path / "profile"), "--enable-event-simulate", "--python",
+                           HERE / "gui_capture.py", "--", made, sys.executable, pictures],
+                          env={k: v for k, v in os.environ.items() if k != "MAQUETTE_JOBS"}, timeout=400,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert said.returncode == 0, f"{said.stdout[-4000:]}\n(pictures in {pictures})"
