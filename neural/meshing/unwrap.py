@@ -23,9 +23,12 @@ def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
     # It takes what is small for degenerate: the box is scaled to one.
     atlas.add_mesh((mesh.vertices - mesh.vertices.mean(axis=0)) / max(mesh.diagonal(), 1e-30),
                    mesh.faces.astype(np.uint32))
+    # Extracted surfaces are uneven everywhere: smooth outlines of charts cost much time and give more charts.
+    charts = xatlas.ChartOptions()
+    charts.roundness_weight = charts.straightness_weight = 0.0
     pack = xatlas.PackOptions()
     pack.resolution, pack.padding, pack.create_image = texture_side, PADDING, False
-    atlas.generate(xatlas.ChartOptions(), pack)
+    atlas.generate(charts, pack)
     vertex, faces, uvs = atlas[0]
     if not np.array_equal(vertex[faces], mesh.faces):
         raise AssertionError("xatlas has changed the order of faces or corners")
