@@ -170,6 +170,14 @@ def test_an_open_sheet_becomes_a_thin_wall(tmp_path):
     assert report["mesh"]["open_edges"] == 0 and 0.05 < np.ptp(mesh.vertices[:, 2]) < 0.2
 
 
+def test_an_open_mesh_keeps_no_hollow_that_nobody_sees():
+    outer, inner = box((0, 0, 0), (1, 1, 1)), box((0.3, 0.3, 0.3), (0.7, 0.7, 0.7))
+    both = Mesh(np.concatenate((outer.vertices, inner.vertices)),
+                np.concatenate((outer.faces[:-1], inner.faces[:, ::-1] + 8)))
+    grid = grids.Grid(*signed_distance_grid(both, 24), signed_distance=True)
+    assert audit(voxels.mesh_of(grid, Voxels()))["components"] == 1
+
+
 BAD = {
     "no_size.npy": np.zeros((3, 0, 3)), "constant.npy": np.full((4, 4, 4), 0.5), "flat.npy": np.ones((4, 4)),
     "batch.npy": np.ones((1, 4, 4, 4)), "nan.npy": np.array([[[0, np.nan]]]), "text.npy": np.array([[["a", "b"]]]),

@@ -23,6 +23,8 @@ _EDGE = 3.0
 _STEEPEST = 8.0
 # What a texel that nobody sees well takes from the surface around it, against the weight of a clear view, 1.
 _FILL = 1e-4
+# Texels blended together, which bounds the memory.
+_AT_ONCE = 2_000_000
 
 
 def bake(mesh: Mesh, pictures: list[PosedPicture], side: int) -> Mesh:
@@ -40,10 +42,7 @@ def bake(mesh: Mesh, pictures: list[PosedPicture], side: int) -> Mesh:
     covered = texels.face >= 0
     face, weights = texels.face[covered], texels.weights[covered]
     corners = mesh.faces[face]
-    point = np.einsum("nc,nck->nk", weights, mesh.vertices[corners])
-    normal = np.einsum("nc,nck->nk", weights, smooth_normals(mesh).normals[corners])
-
-    color, trust = blend(point, normal, _views(mesh, pictures))
+    color, trust = _blended(smooth_normals(mesh), corners, weights, _views(mesh, pictures))
     of_vertex = _vertex_colors(mesh, corners, weights, color, trust)
     around = np.einsum("nc,nck->nk", weights, of_vertex[corners])
     share = (trust / (trust + _FILL))[:, None]
@@ -54,6 +53,17 @@ def bake(mesh: Mesh, pictures: list[PosedPicture], side: int) -> Mesh:
         nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
         texture = texture[tuple(nearest)]
     return replace(mesh, texture=(np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def _blended(mesh: Mesh, corners: np.ndarray, weights: np.ndarray, views: Views) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, 3) and weights (N,) of the texels at `weights` (N, 3) between the vertices `corners` (N, 3)."""
+    color, trust = np.empty((len(corners), 3), np.float32), np.empty(len(corners), np.float32)
+    for start in range(0, len(corners), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        point, normal = (np.einsum("nc,nck->nk", weights[part], values[corners[part]])
+                         for values in (mesh.vertices, mesh.normals))
+        color[part], trust[part] = blend(point, normal, views)
+    return color, trust
 
 
 def _draw_small_faces(mesh: Mesh, of_vertex: np.ndarray, seen: np.ndarray, uv: np.ndarray, texture: np.ndarray,

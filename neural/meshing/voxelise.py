@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import binary_fill_holes
 
 from ...formats.mesh import Mesh
 from ..kernels.closest import closest_triangles
@@ -21,7 +22,7 @@ def signed_distance_grid(mesh: Mesh, resolution: int) -> tuple[np.ndarray, np.nd
     """Signed distances (X, Y, Z) float32 in metres, negative inside, and the grid's world_from_grid.
 
     resolution: cells along the longest side of the mesh. Inside is where the winding number is not 0; along lines
-    in all three directions, two of which must agree, where the mesh has open edges.
+    in all three directions, two of which must agree, where the mesh has open edges; its hollows are filled.
     """
     low = mesh.vertices.min(axis=0).astype(np.float64)
     size = np.ptp(mesh.vertices, axis=0).astype(np.float64)
@@ -39,6 +40,9 @@ def signed_distance_grid(mesh: Mesh, resolution: int) -> tuple[np.ndarray, np.nd
     distance[inside] *= -1
     if not closed:
         distance = np.minimum(distance, np.abs(distance) - _WALL)
+        # Walls inside walls leave hollows that nobody sees.
+        hollow = binary_fill_holes(distance < 0) & (distance >= 0)
+        distance[hollow] = -np.maximum(distance[hollow], np.finfo(np.float32).tiny)
     world_from_grid = np.diag([cell, cell, cell, 1.0])
     world_from_grid[:3, 3] = origin
     return distance * np.float32(cell), world_from_grid
