@@ -1,0 +1,314 @@
+"""Operators and panels against the importable bpy made from the oldest Blender's stubs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "maquette_in_a_fake_blender"
+
+
+def load(path: Path, name: str, **options: Any) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, **options)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fake_bpy = load(Path(__file__).with_name("blender") / "fake_bpy.py", "fake_bpy")
+
+
+class Blender:
+    """The fake with the extension registered in it."""
+
+    def __init__(self, fake: Any, package: ModuleType) -> None:
+        self.fake, self.package = fake, package
+        self.bpy = fake.modules["bpy"]
+        self.scene = self.bpy.context.scene
+
+    def part(self, name: str) -> Any:
+        return importlib.import_module(f"{NAME}.{name}")
+
+    def make(self, kind: str, **values: Any) -> Any:
+        return fake_bpy.types_of(kind)(**values)
+
+    def panel(self, name: str) -> list[tuple[str, str]]:
+        return self.fake.draw(next(c for c in self.fake.classes if c.__name__ == name))
+
+    def texts(self, name: str) -> list[str]:
+        return [text for _, text in self.panel(name)]
+
+    def add_cameras(self, count: int) -> None:
+        self.scene.objects.put(*(self.make("Object", name=f"Camera {i}", type="CAMERA") for i in range(count)))
+
+    def add_job(self, state: str, fraction: float = 0.0, message: str = "", recipe: Any = None) -> Any:
+        """A job of this file in a state, without any process."""
+        recipes, store = self.part("recipes"), self.part("jobs.store")
+        folder = self.part("jobs.folder")
+        recipe = recipe or recipes.recipe_of("capture")()
+        job = folder.Job.create(store.new_job_path("capture"), recipe)
+        job.write_status(folder.Status(state, "Training", fraction, 12.0, message))
+        self.part("operators.watch").add(self.scene, job)
+        return job
+
+
+@pytest.fixture
+def blender(monkeypatch: pytest.MonkeyPatch) -> Iterator[Blender]:
+    if importlib.util.find_spec("bpy-stubs") is None:
+        pytest.skip("fake-bpy-module-4.2 is not installed")
+    fake = fake_bpy.Fake()
+    for name, module in fake.modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    package = load(ROOT / "__init__.py", NAME, submodule_search_locations=[str(ROOT)])
+    monkeypatch.setenv("MAQUETTE_PYTHON", sys.executable)
+    package.register()
+    yield Blender(fake, package)
+    package.unregister()
+    for name in [name for name in sys.modules if name.split(".")[0] == NAME]:
+        del sys.modules[name]
+
+
+# ---- the fake itself ---------------------------------------------------------------------------------------------
+
+def test_what_blender_lacks_fails(blender: Blender) -> None:
+    thing = blender.make("Object", name="Cube")
+    assert thing.name == "Cube" and thing.hide_render is False
+    with pytest.raises(AttributeError, match="hide_rendr"):
+        thing.hide_rendr = True
+    with pytest.raises(AttributeError, match="colour"):
+        thing.colour  # noqa: B018
+    with pytest.raises(AttributeError, match="fetch"):
+        blender.bpy.ops.wm.fetch()
+    layout = fake_bpy.Layout(blender.fake, [])
+    with pytest.raises(TypeError, match="SMILE"):
+        layout.label(text="x", icon="SMILE")
+    with pytest.raises(TypeError, match="colour"):
+        layout.label(text="x", colour=1)
+    with pytest.raises(TypeError, match="subtype"):
+        blender.bpy.props.FloatProperty(subtype="LENGTH")
+
+
+# ---- registration and properties ---------------------------------------------------------------------------------
+
+def test_it_registers_and_leaves_nothing_behind_twice(blender: Blender) -> None:
+    assert blender.fake.classes and blender.fake.timers and blender.fake.menus["TOPBAR_MT_file_import"]
+    for _ in range(2):
+        blender.package.unregister()
+        assert not blender.fake.classes and not blender.fake.timers
+        assert not blender.fake.menus["TOPBAR_MT_file_import"]
+        assert not blender.bpy.app.handlers.load_post and not hasattr(blender.bpy.types.Scene, "maquette")
+        blender.package.register()
+
+
+def test_a_class_that_fails_leaves_nothing_registered(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    blender.package.unregister()
+    register = blender.fake.register_class
+
+    def fail(cls: type) -> None:
+        if cls.__name__ == "MAQUETTE_PT_jobs":
+            raise RuntimeError("no")
+        register(cls)
+    monkeypatch.setattr(blender.bpy.utils, "register_class", fail)
+    with pytest.raises(RuntimeError, match="no"):
+        blender.package.register()
+    assert not blender.fake.classes and not blender.fake.timers
+    monkeypatch.undo()
+    blender.bpy.utils.register_class = register
+    blender.package.register()
+
+
+def test_properties_are_the_recipes(blender: Blender) -> None:
+    for task, recipe in blender.part("recipes").tasks().items():
+        settings = getattr(blender.scene.maquette, task)
+        declared = type(settings).declared
+        assert set(declared) == {p.name for p in recipe.parameters()}
+        for parameter in recipe.parameters():
+            options = declared[parameter.name].options
+            assert options["default"] == parameter.default and options["description"] == parameter.help
+            if parameter.type in (int, float) and parameter.min is not None:
+                assert options["min"] == parameter.min
+            if parameter.choices:
+                assert tuple(item[0] for item in options["items"]) == parameter.choices
+        assert blender.part("scene.properties").recipe_in(blender.scene, task) == recipe()
+
+
+# ---- panels ------------------------------------------------------------------------------------------------------
+
+def test_a_section_has_a_row_for_every_parameter(blender: Blender) -> None:
+    for task, recipe in blender.part("recipes").tasks().items():
+        drawn = blender.panel(f"MAQUETTE_PT_{task}")
+        rows = [text for kind, text in drawn if kind in ("prop", "prop_search")]
+        assert sorted(rows) == sorted(p.name for p in recipe.parameters())
+        assert ("operator", f"maquette.reconstruct_{task}") in drawn
+        folded = rows[[kind for kind, _ in drawn if kind in ("prop", "prop_search", "panel")].index("panel"):] \
+            if any(p.advanced for p in recipe.parameters()) else []
+        assert folded == [p.name for p in recipe.parameters() if p.advanced]
+
+
+@pytest.mark.parametrize(("state", "shown", "offered"), [
+    ("running", "waits", "dismiss"), ("queued", "waits for its turn", "cancel"),
+    ("failed", "grid: it is empty", "resume"), ("done", "will be inserted", "insert_result"),
+])
+def test_a_job_shows_what_it_is_and_what_can_be_done(blender: Blender, state: str, shown: str, offered: str) -> None:
+    if state == "running":
+        state, shown, offered = "interrupted", "resume", "resume"  # nobody runs it
+    blender.add_job(state, 0.5, "grid: it is empty" if state == "failed" else "")
+    drawn = blender.panel("MAQUETTE_PT_progress")
+    assert any(shown in text for _, text in drawn), drawn
+    assert ("operator", f"maquette.{offered}") in drawn
+    blender.panel("MAQUETTE_PT_jobs")
+
+
+def test_a_running_job_shows_stage_fraction_time_and_picture(blender: Blender) -> None:
+    import os
+    job = blender.add_job("running", 0.25, "step 3")
+    job.write_worker(os.getpid())
+    job.preview.write_bytes(b"a picture")
+    drawn = blender.panel("MAQUETTE_PT_progress")
+    assert ("progress", "Training  25%") in drawn and ("operator", "maquette.cancel") in drawn
+    assert any("12 s left" in text for _, text in drawn)
+    assert any(kind == "template_icon" for kind, _ in drawn)
+
+
+def test_a_result_shows_its_recipe(blender: Blender) -> None:
+    assert blender.panel("MAQUETTE_PT_result") == []
+    thing = blender.make("Object", name="Hen")
+    thing["maquette_job"], thing["maquette_task"] = "capture-1", "capture"
+    thing["maquette_recipe"] = json.dumps({"faces": 4321, "subject": ""})
+    blender.bpy.context.object = thing
+    texts = blender.texts("MAQUETTE_PT_result")
+    assert "4321" in texts and "maquette.reconstruct_again" in texts and "Subject" not in texts
+    thing["maquette_recipe"] = "damaged"
+    assert "maquette.reconstruct_again" in blender.texts("MAQUETTE_PT_result")
+
+
+def test_preferences_say_what_is_missing(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [text for text in blender.texts("MAQUETTE_AP_preferences") if "torch" in text]
+    monkeypatch.setattr(blender.part("jobs.backend"), "find_backend_python", refuse(blender, "python: no torch here"))
+    blender.part("panels.preferences")._looked.clear()
+    assert [text for text in blender.texts("MAQUETTE_AP_preferences") if "torch" in text]
+
+
+def refuse(blender: Blender, message: str) -> Any:
+    def act(*_: Any, **__: Any) -> None:
+        raise blender.part("recipes").InputError(message)
+    return act
+
+
+# ---- operators ---------------------------------------------------------------------------------------------------
+
+def test_a_grey_button_says_why(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    able, why = blender.fake.poll("maquette.reconstruct_capture")
+    assert not able and "no camera" in why
+    blender.add_cameras(4)
+    blender.scene.collection.all_objects.put(*blender.scene.objects)
+    assert blender.fake.poll("maquette.reconstruct_capture") == (True, "")
+    blender.scene.maquette.capture.subject = "Nowhere"
+    assert "Nowhere" in blender.fake.poll("maquette.reconstruct_capture")[1]
+    blender.scene.maquette.capture.views = "photos"
+    for camera in blender.scene.objects:
+        camera.data = blender.make("Camera")
+    assert "4 of 4 cameras have no picture" in blender.fake.poll("maquette.reconstruct_capture")[1]
+    assert "select" in blender.fake.poll("maquette.reconstruct_voxels")[1].lower()
+    monkeypatch.setattr(blender.part("jobs.backend"), "find_backend_python", refuse(blender, "python: no torch here"))
+    blender.part("operators.environment")._found.clear()
+    assert blender.fake.poll("maquette.reconstruct_capture")[1] == "python: no torch here"
+
+
+def test_reconstruct_reports_errors_in_one_line_and_leaves_no_job(blender: Blender) -> None:
+    result, reports = blender.fake.run("maquette.reconstruct_voxels")
+    assert result == {"CANCELLED"} and reports[0][0] == {"ERROR"} and "no mesh is selected" in reports[0][1]
+    assert blender.part("jobs.store").list_jobs() == []
+
+
+def test_reconstruct_links_its_job_to_the_file(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gathered is a real job; starting its worker is left out."""
+    started = []
+    monkeypatch.setattr(blender.part("jobs.process"), "start_worker", lambda job, python: started.append(job))
+    inputs = blender.part("scene.inputs")
+    quick = inputs.Source(lambda *_: None, lambda *_: {"voxels": 8}, lambda *_: None)
+    monkeypatch.setitem(inputs.SOURCES, "volume", quick)
+    result, reports = blender.fake.run("maquette.reconstruct_voxels")
+    assert result == {"FINISHED"}, reports
+    link = blender.scene.maquette.jobs[0]
+    assert started[0].name == link.name and started[0].target["scene"] == "Scene"
+
+
+def test_the_timer_inserts_what_is_done_once(blender: Blender) -> None:
+    watch = blender.part("operators.watch")
+    job = blender.add_job("done")
+    assert watch.look() == watch.EVERY
+    watch.look()
+    assert blender.fake.called == [("maquette.insert_result", {"job": job.name})]
+    watch.on_load()  # opened again: the file still links to it
+    watch.look()
+    assert len(blender.fake.called) == 2
+
+
+def test_a_result_waits_while_the_user_edits(blender: Blender) -> None:
+    blender.add_job("done")
+    active = blender.make("Object", name="Clay", mode="EDIT")
+    window = blender.make("Window")
+    window.view_layer.objects.active = active
+    blender.bpy.context.window_manager.windows.put(window)
+    blender.part("operators.watch").look()
+    assert blender.fake.called == []
+    active.mode = "OBJECT"
+    blender.part("operators.watch").look()
+    assert len(blender.fake.called) == 1
+
+
+def test_a_link_that_an_undo_has_taken_comes_back(blender: Blender) -> None:
+    job = blender.add_job("failed", message="memory: too little")
+    blender.scene.maquette.jobs.remove(0)
+    assert blender.part("operators.watch").linked() == [job.name]
+    assert blender.fake.run("maquette.dismiss", job=job.name)[0] == {"FINISHED"}
+    assert blender.part("operators.watch").linked() == []
+
+
+def test_cancel_resume_and_clean_up_go_to_the_job(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blender.part("jobs.process"), "start_worker", lambda job, python: None)
+    job = blender.add_job("queued")
+    assert blender.fake.run("maquette.cancel", job=job.name)[0] == {"FINISHED"}
+    assert job.status().state == "cancelled"
+    assert blender.fake.run("maquette.resume", job=job.name)[0] == {"FINISHED"}
+    assert job.status().state == "queued"
+    blender.fake.run("maquette.cancel", job=job.name)
+    result, reports = blender.fake.run("maquette.clean_up")
+    assert result == {"FINISHED"} and "MB freed" in reports[0][1] and not job.path.exists()
+    result, reports = blender.fake.run("maquette.cancel", job=job.name)
+    assert result == {"CANCELLED"} and reports[0][0] == {"ERROR"}
+
+
+def test_a_preset_sets_what_presets_name_and_nothing_else(blender: Blender) -> None:
+    settings = blender.scene.maquette.capture
+    settings.subject, settings.faces = "Hens", 77
+    assert blender.fake.run("maquette.preset", task="capture", preset="draft")[0] == {"FINISHED"}
+    draft = blender.part("recipes").recipe_of("capture").presets["draft"]
+    assert {name: getattr(settings, name) for name in draft} == draft and settings.subject == "Hens"
+
+
+def test_enabling_the_extension_loads_no_torch() -> None:
+    """In a process of its own: here other tests may have loaded it."""
+    import subprocess
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            "import importlib.util\n"
+            f"spec = importlib.util.spec_from_file_location('tests_fake', {__file__!r})\n"
+            "tests = importlib.util.module_from_spec(spec); spec.loader.exec_module(tests)\n"
+            "fake = tests.fake_bpy.Fake(); sys.modules.update(fake.modules)\n"
+            "package = tests.load(tests.ROOT / '__init__.py', tests.NAME,"
+            " submodule_search_locations=[str(tests.ROOT)])\n"
+            "package.register(); assert 'torch' not in sys.modules\n")
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
