@@ -169,12 +169,12 @@ def _weld(mesh: Mesh) -> Mesh:
                    colors=None if mesh.colors is None else mesh.colors[first])
 
 
-def split_at_seams(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split_at_seams(faces: np.ndarray, corner_uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Repeat each vertex for every texture coordinate it has.
 
     Returns the old vertex of each new one (N,), the faces in new vertices (F, 3) and the UVs (N, 2).
     """
-    corners = np.column_stack((mesh.faces.reshape(-1).astype(np.float64), mesh.corner_uvs.reshape(-1, 2)))
+    corners = np.column_stack((faces.reshape(-1).astype(np.float64), corner_uvs.reshape(-1, 2)))
     unique, index = np.unique(corners, axis=0, return_inverse=True)
     return unique[:, 0].astype(np.int64), index.reshape(-1, 3), unique[:, 1:]
 
@@ -192,10 +192,11 @@ def _write_glb(mesh: Mesh, path: Path) -> None:
     from PIL import Image
 
     mesh = mesh.transformed(np.linalg.inv(_BLENDER_FROM_GLTF))
-    vertices, faces, normals, visual = mesh.vertices, mesh.faces, mesh.normals, None
+    vertices, faces, normals = mesh.vertices, mesh.faces, mesh.normals
+    visual: Any = None
     material = trimesh.visual.material.PBRMaterial(name=path.stem, metallicFactor=0.0, roughnessFactor=1.0)
     if mesh.texture is not None and mesh.corner_uvs is not None:
-        old, faces, uvs = split_at_seams(mesh)
+        old, faces, uvs = _split_at_seams(faces, mesh.corner_uvs)
         vertices, normals = vertices[old], None if normals is None else normals[old]
         material.baseColorTexture = Image.fromarray(mesh.texture)
         visual = trimesh.visual.TextureVisuals(uv=uvs, material=material)
@@ -210,7 +211,9 @@ def _write_glb(mesh: Mesh, path: Path) -> None:
 def _write_ply(mesh: Mesh, path: Path) -> None:
     import trimesh
 
-    colors = mesh.colors if mesh.texture is None else vertex_colors(mesh)
+    colors = mesh.colors
+    if mesh.texture is not None and mesh.corner_uvs is not None:
+        colors = _vertex_colors(mesh, mesh.texture, mesh.corner_uvs)
     whole = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False,
                             vertex_colors=None if colors is None else _bytes(colors))
     path.write_bytes(trimesh.exchange.ply.export_ply(whole, vertex_normal=mesh.normals is not None))
@@ -226,21 +229,20 @@ def _write_obj(mesh: Mesh, path: Path) -> None:
     """Written here because an .obj indexes positions, UVs and normals apart: nothing has to be split."""
     from PIL import Image
 
-    textured = mesh.texture is not None and mesh.corner_uvs is not None
-    rows = mesh.vertices if mesh.colors is None or textured else np.hstack((mesh.vertices, mesh.colors))
-    lines = [f"mtllib {path.stem}.mtl", "usemtl material"] if textured else []
-    lines += _rows("v", rows)
-    corners = [mesh.faces + 1, None, None]
-    if textured:
+    positions = mesh.faces + 1
+    uv_index = normal_index = None
+    if mesh.texture is None or mesh.corner_uvs is None:
+        lines = _rows("v", mesh.vertices if mesh.colors is None else np.hstack((mesh.vertices, mesh.colors)))
+    else:
         uvs, index = np.unique(mesh.corner_uvs.reshape(-1, 2), axis=0, return_inverse=True)
-        corners[1] = index.reshape(-1, 3) + 1
-        lines += _rows("vt", uvs)
+        uv_index = index.reshape(-1, 3) + 1
+        lines = [f"mtllib {path.stem}.mtl", "usemtl material", *_rows("v", mesh.vertices), *_rows("vt", uvs)]
         (path.parent / f"{path.stem}.mtl").write_text(f"newmtl material\nKd 1 1 1\nKs 0 0 0\nmap_Kd {path.stem}.png\n")
         Image.fromarray(mesh.texture).save(path.parent / f"{path.stem}.png")
     if mesh.normals is not None:
-        corners[2] = corners[0]
+        normal_index = positions
         lines += _rows("vn", mesh.normals)
-    path.write_text("\n".join([*lines, *_face_rows(*corners)]) + "\n")
+    path.write_text("\n".join([*lines, *_face_rows(positions, uv_index, normal_index)]) + "\n")
 
 
 def _rows(word: str, values: np.ndarray) -> list[str]:
@@ -257,16 +259,16 @@ def _face_rows(positions: np.ndarray, uvs: np.ndarray | None, normals: np.ndarra
     return [form % row for row in map(tuple, table.tolist())]
 
 
-def vertex_colors(mesh: Mesh) -> np.ndarray:
+def _vertex_colors(mesh: Mesh, texture: np.ndarray, corner_uvs: np.ndarray) -> np.ndarray:
     """The texture's colour at each vertex, (V, 3) sRGB: the mean over its corners; grey where it has none."""
-    height, width = mesh.texture.shape[:2]
-    u, v = np.moveaxis(mesh.corner_uvs.reshape(-1, 2), 1, 0)
+    height, width = texture.shape[:2]
+    u, v = np.moveaxis(corner_uvs.reshape(-1, 2), 1, 0)
     column = np.clip((u % 1.0) * width, 0, width - 1).astype(int)
     row = np.clip((1 - v % 1.0) * height, 0, height - 1).astype(int)
-    samples, corner = mesh.texture[row, column] / 255, mesh.faces.reshape(-1)
+    samples, corner = texture[row, column] / 255, mesh.faces.reshape(-1)
     count = np.bincount(corner, minlength=len(mesh.vertices))
     total = [np.bincount(corner, samples[:, c], len(mesh.vertices)) for c in range(3)]
-    return np.where(count > 0, total / np.maximum(count, 1), 0.5).T
+    return np.where(count > 0, np.stack(total) / np.maximum(count, 1), 0.5).T
 
 
 def _line(error: BaseException) -> str:

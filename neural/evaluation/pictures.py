@@ -12,7 +12,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, −10 log₁₀ of the mean squared error; at most 100, which is said of equal ones."""
+    """Peak signal-to-noise ratio, −10 log₁₀ of the mean squared error, in dB; at most 100, which equal ones have."""
     _check(picture, truth)
     error = float(((picture.astype(np.float64) - truth) ** 2).mean())
     return HIGHEST_DB if error == 0 else min(-10 * np.log10(error), HIGHEST_DB)

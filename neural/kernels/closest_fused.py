@@ -14,7 +14,8 @@ def closest_triangles(points: np.ndarray, triangles: np.ndarray) -> tuple[np.nda
     lower, upper = triangles.min(axis=1), triangles.max(axis=1)
     order = np.argsort(_morton((lower + upper) / 2), kind="stable")
     depth = max(0, int(np.ceil(np.log2(len(triangles) / _LEAF))))
-    # Leaf i of the full binary tree holds the triangles from bounds[i] to bounds[i + 1]; node k has children 2k + 1, + 2.
+    # Leaf i of the full binary tree holds the triangles from bounds[i] to bounds[i + 1]; node k has the children
+    # 2k + 1 and 2k + 2.
     bounds = np.linspace(0, len(triangles), 2**depth + 1).astype(np.int64)
     low = [np.minimum.reduceat(lower[order], bounds[:-1])]
     high = [np.maximum.reduceat(upper[order], bounds[:-1])]

@@ -29,7 +29,8 @@ def keep_faces(mesh: Mesh, keep: np.ndarray) -> Mesh:
         return mesh
     used, faces = np.unique(mesh.faces[keep], return_inverse=True)
     return replace(mesh, vertices=mesh.vertices[used], faces=faces.reshape(-1, 3),
-                   **{name: value[used] for name in ("normals", "colors") if (value := getattr(mesh, name)) is not None},
+                   normals=None if mesh.normals is None else mesh.normals[used],
+                   colors=None if mesh.colors is None else mesh.colors[used],
                    corner_uvs=None if mesh.corner_uvs is None else mesh.corner_uvs[keep])
 
 
@@ -74,8 +75,8 @@ def split_nonmanifold(mesh: Mesh) -> Mesh:
     if several.any():
         position = mesh.vertices[old].astype(np.float64)
         ends = mesh.vertices[np.roll(mesh.faces, -1, axis=1)].reshape(-1, 3).astype(np.float64)
-        mean = np.stack([np.bincount(corner_fan, ends[:, axis]) for axis in range(3)], axis=1)
-        mean /= np.bincount(corner_fan)[:, None]
+        total = np.stack([np.bincount(corner_fan, ends[:, axis]) for axis in range(3)], axis=1)
+        mean = total / np.bincount(corner_fan)[:, None]
         position[several] += 0.01 * (mean - position)[several]
         mesh = Mesh(position, corner_fan.reshape(-1, 3))
     while len(pairs := _pairs_at_crowded(mesh, topology.edges(mesh.faces))):
@@ -85,8 +86,10 @@ def split_nonmanifold(mesh: Mesh) -> Mesh:
 
 def _split_middles(mesh: Mesh, pairs: np.ndarray) -> Mesh:
     """Give each pair of faces a vertex of their own in the middle of the side they share, one pair a face."""
-    faces, added, touched = mesh.faces.copy(), [], set()
-    points = []
+    faces = mesh.faces.copy()
+    added: list[np.ndarray] = []
+    points: list[np.ndarray] = []
+    touched: set[int] = set()
     for pair in pairs.tolist():
         if touched & {corner // 3 for corner in pair}:
             continue
@@ -137,7 +140,8 @@ def _pair_by_angle(corner: np.ndarray, forward: np.ndarray, angle: np.ndarray) -
     lies before it.) Nested wedges are closed from within, as brackets are.
     """
     order = np.argsort(angle, kind="stable")
-    pairs, begun = [], []
+    pairs: list[tuple[int, int]] = []
+    begun: list[int] = []
     for place in np.concatenate((order, order)):  # round twice: a wedge may begin before the first side
         side = int(corner[place])
         if any(side in pair for pair in pairs) or (not forward[place] and side in begun):

@@ -34,11 +34,11 @@ def cubify(probabilities: np.ndarray, threshold: float,
         raise ValueError(f"align {align!r} needs two voxels an axis, the grid has {tuple(size)}; use 'corner'")
     filled = np.pad(probabilities >= threshold, 1)
     inner = filled[1:-1, 1:-1, 1:-1]
-    quads = []
+    sides = []
     for axis, side, corners in _SIDES:
         neighbour = np.roll(filled, 1 - 2 * side, axis)[1:-1, 1:-1, 1:-1]
-        quads.append(np.argwhere(inner & ~neighbour)[:, None] + np.array(corners))
-    quads = np.concatenate(quads)  # (Q, 4, 3) lattice corners
+        sides.append(np.argwhere(inner & ~neighbour)[:, None] + np.array(corners))
+    quads = np.concatenate(sides)  # (Q, 4, 3) lattice corners
     lattice, corner = np.unique(np.ravel_multi_index(tuple(np.moveaxis(quads, -1, 0)), tuple(size + 1)),
                                 return_inverse=True)
     corner = corner.reshape(-1, 4)

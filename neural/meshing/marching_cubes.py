@@ -29,9 +29,9 @@ _CORNERS = np.array([[c & 1, c >> 1 & 1, c >> 2 & 1] for c in range(8)])
 _EDGES = [(c, c | 1 << axis) for axis in range(3) for c in range(8) if not c >> axis & 1]
 
 
-def _face_rings() -> list[tuple[int, int, int, int]]:
+def _face_rings() -> list[tuple[int, ...]]:
     """The corners of each face, counter-clockwise seen from outside the cell; faces −x +x −y +y −z +z."""
-    rings = []
+    rings: list[tuple[int, ...]] = []
     for axis in range(3):
         u, v = 1 << (axis + 1) % 3, 1 << (axis + 2) % 3
         rings += [(0, v, u | v, u), tuple(1 << axis | c for c in (0, u, u | v, v))]
@@ -147,7 +147,8 @@ def _fill(keys: np.ndarray, edge_of_cell: np.ndarray, points: np.ndarray) -> tup
 @cache
 def _table(key: int) -> tuple[np.ndarray, list[list[int]]]:
     """Triangles of a cell over its edges 0 to 11 and 12 + i for the centre of the i-th of the loops given with them."""
-    triangles, centred = [], []
+    triangles: list[tuple[int, int, int]] = []
+    centred: list[list[int]] = []
     for loop in _loops(key & 255, key >> 8):
         filled = _triangulate(tuple(loop))
         if filled is None:

@@ -99,8 +99,8 @@ def inner_components(mesh: Mesh, component: np.ndarray) -> np.ndarray:
     walls = order[~is_open[component[order]]]
     inner = np.arange(count)
     for points in (1, _POINTS):  # one point rules out most components
-        probe = [order[np.linspace(start[i], start[i + 1] - 1, points).astype(int)] for i in inner]
-        probe = np.concatenate([np.empty(0, np.int64), *probe])
+        spread = [order[np.linspace(start[i], start[i + 1] - 1, points).astype(int)] for i in inner]
+        probe = np.concatenate([np.empty(0, np.int64), *spread])
         inside = inside_another(triangles[probe].mean(axis=1), component[probe], triangles[walls], component[walls])
         inner = inner[inside.reshape(-1, points).all(axis=1)]
     return inner
