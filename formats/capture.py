@@ -13,6 +13,7 @@ from ..recipes.errors import InputError
 
 FORMAT = 1
 FILE = "capture.json"
+FEWEST_TO_HOLD_OUT = 8  # with fewer views, each is worth more to the shape than to a measurement
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ class Capture:
 
 
 def with_hold_out(capture: Capture, every: int) -> Capture:
-    """Every n-th view becomes a test view where the capture names none; 0 changes nothing."""
-    if every == 0 or any(v.split == "test" for v in capture.views):
+    """Every n-th view becomes a test view where the capture names none; 0 changes nothing, nor do few views."""
+    few = len(capture.views) < FEWEST_TO_HOLD_OUT
+    if every == 0 or few or any(v.split == "test" for v in capture.views):
         return capture
     views = tuple(replace(v, split="test") if i % every == 0 else v for i, v in enumerate(capture.views))
     return replace(capture, views=views)

@@ -75,11 +75,9 @@ def _views(context: Context, recipe: Capture) -> list[PosedPicture]:
     capture = captures.with_hold_out(captures.read(context.input / captures.FILE), recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
-    views = load_views(capture, context.warn)
+    views = load_views(capture, context.warn, recipe.longest_side(), context.progress)
     train = sum(v.split == "train" for v in views)
     context.report["views"] = {"train": train, "test": len(views) - train}
-    if train < 3:
-        raise InputError(f"views: only {train} can be trained on; give at least 3 from different places")
     return views
 
 
