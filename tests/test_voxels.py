@@ -157,10 +157,15 @@ def test_distances_of_a_mesh_are_exact_near_it_and_signed():
     assert ((values < 0) == (true < 0)).all()
 
 
-def test_a_mesh_with_a_hole_stays_solid():
+@pytest.mark.parametrize("missing", [8, 9, 10])
+def test_a_mesh_with_a_hole_stays_solid_and_leaks_nothing(missing):
+    """Without its lower side a box is empty for a line going up, and everything above it is full."""
     whole = box((0, 0, 0), (1, 1, 1))
-    values, _ = signed_distance_grid(Mesh(whole.vertices, whole.faces[:-1]), 16)
-    assert values.shape == (20, 20, 20) and (values[2:18, 2:18, 2:18] < 0).mean() > 0.99
+    values, _ = signed_distance_grid(Mesh(whole.vertices, np.delete(whole.faces, missing, axis=0)), 16)
+    assert values.shape == (20, 20, 20)
+    inside = values < 0
+    assert inside[2:18, 2:18, 2:18].all()
+    assert not inside[[0, -1]].any() and not inside[:, [0, -1]].any() and not inside[:, :, [0, -1]].any()
 
 
 def test_an_open_sheet_becomes_a_thin_wall(tmp_path):
