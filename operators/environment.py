@@ -19,7 +19,7 @@ _found: dict[str, tuple[float, Path | None, str]] = {}
 
 def preferences(context: bpy.types.Context) -> Any:
     """The extension's preferences; None where it was loaded without being enabled, as tests do."""
-    addon = context.preferences.addons.get(ROOT_PACKAGE)
+    addon: Any = context.preferences.addons.get(ROOT_PACKAGE)
     return addon.preferences if addon else None
 
 

@@ -41,12 +41,14 @@ def say_end(folder: Path, problem: Exception) -> int:
     from maquette.jobs.folder import Job, Status
     from maquette.recipes import Cancelled, MaquetteError
 
-    if not isinstance(problem, MaquetteError):
+    if isinstance(problem, MaquetteError):
+        said = problem
+    else:
         traceback.print_exception(problem)
-        problem = MaquetteError(f"views: a defect of Maquette ({type(problem).__name__}); the log is {Job(folder).log}")
-    state = "cancelled" if isinstance(problem, Cancelled) else "failed"
-    Job(folder).write_status(Status(state, message=str(problem), kind=problem.kind))
-    return problem.exit_code
+        said = MaquetteError(f"views: a defect of Maquette ({type(problem).__name__}); the log is {Job(folder).log}")
+    state = "cancelled" if isinstance(said, Cancelled) else "failed"
+    Job(folder).write_status(Status(state, message=str(said), kind=said.kind))
+    return said.exit_code
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.app.translations import pgettext_rpt as rpt_
 from bpy_extras.io_utils import ImportHelper
 
 from ..recipes import MaquetteError
-from ..scene import importer
+from ..scene import importer, properties
+from .texts import rpt_
 
 
-class MAQUETTE_OT_import_capture(bpy.types.Operator, ImportHelper):
+class MAQUETTE_OT_import_capture(bpy.types.Operator, ImportHelper):  # type: ignore[misc]
     """Make a camera with a background image for each picture of a transforms.json or COLMAP model"""
 
     bl_idname = "maquette.import_capture"
@@ -22,13 +22,13 @@ class MAQUETTE_OT_import_capture(bpy.types.Operator, ImportHelper):
 
     filter_glob: bpy.props.StringProperty(default="*.json;*.bin;*.txt", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def execute(self, context: bpy.types.Context) -> Any:
+    def execute(self: Any, context: bpy.types.Context) -> Any:
         try:
             collection, warnings = importer.import_capture(context.scene, Path(self.filepath))
         except MaquetteError as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
-        context.scene.maquette.capture.views = "photos"
+        properties.of_scene(context.scene).capture.views = "photos"
         for warning in warnings:
             self.report({"WARNING"}, warning)
         cameras = sum(o.type == "CAMERA" for o in collection.objects)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import bpy
-from bpy.app.translations import pgettext_rpt as rpt_
 
 from ..jobs import process, queue, store
 from ..jobs.folder import Job
 from ..recipes import MaquetteError
 from . import environment, submit, watch
+from .texts import rpt_
 
 
 def job_operator(word: str, label: str, description: str, act: Callable[[bpy.types.Context, Job], str]) -> type:
@@ -23,7 +23,7 @@ def job_operator(word: str, label: str, description: str, act: Callable[[bpy.typ
         bl_description = description
         __annotations__ = {"job": bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})}
 
-        def execute(self, context: bpy.types.Context) -> Any:
+        def execute(self: Any, context: bpy.types.Context) -> Any:
             try:
                 said = act(context, store.find_job(self.job))
             except MaquetteError as problem:
@@ -46,7 +46,8 @@ def _cancel(context: bpy.types.Context, job: Job) -> str:
 def _resume(context: bpy.types.Context, job: Job) -> str:
     python = environment.backend_python(context)
     process.resume(job)
-    watch.add(watch.scene_of(job) or context.scene, job, watch.replaced_by(job)) if job.name not in watch.linked() else None
+    if job.name not in watch.linked():
+        watch.add(watch.scene_of(job) or context.scene, job, watch.replaced_by(job))
     if submit.copied_scene(job).exists():  # it ended while its views were rendered
         submit.start_rendering(job, python)
     else:

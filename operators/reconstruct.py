@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import bpy
-from bpy.app.translations import pgettext_iface as iface_
-from bpy.app.translations import pgettext_rpt as rpt_
 
 from ..jobs.folder import Status
 from ..recipes import MaquetteError, Recipe, recipe_of, tasks
 from ..scene import inputs, properties, results
 from . import environment, submit, watch
+from .texts import iface_, rpt_
 
 
 def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Recipe, replaces: str = "") -> set[str]:

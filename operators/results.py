@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import bpy
-from bpy.app.translations import pgettext_iface as iface_
-from bpy.app.translations import pgettext_rpt as rpt_
 
 from ..jobs import store
 from ..recipes import MaquetteError
 from ..scene import results
 from . import watch
+from .texts import iface_, rpt_
 
 
 class MAQUETTE_OT_insert_result(bpy.types.Operator):

@@ -14,6 +14,7 @@ from bpy.app.handlers import persistent
 from ..jobs import queue, store
 from ..jobs.folder import Job, Status
 from ..recipes import MaquetteError
+from ..scene import properties
 from . import environment
 
 EVERY = 0.25  # s between looks while a job of this file is not over
@@ -32,7 +33,7 @@ def add(scene: bpy.types.Scene, job: Job, replaces: str = "") -> None:
     """Link a job to the file: its result belongs into `scene`, in the place of the object `replaces` if any."""
     _links[job.name] = (scene.name, replaces)
     _handled.discard(job.name)
-    link = scene.maquette.jobs.add()
+    link = properties.of_scene(scene).jobs.add()
     link.name, link.replaces = job.name, replaces
 
 
@@ -41,15 +42,15 @@ def forget(name: str) -> None:
     _handled.add(name)
     _links.pop(name, None)
     for scene in bpy.data.scenes:
-        index = scene.maquette.jobs.find(name)
+        index = properties.of_scene(scene).jobs.find(name)
         if index >= 0:
-            scene.maquette.jobs.remove(index)
+            properties.of_scene(scene).jobs.remove(index)
 
 
 def scene_of(job: Job) -> bpy.types.Scene | None:
     """The scene that a job's result belongs into, None where it is gone."""
     for scene in bpy.data.scenes:
-        if job.name in scene.maquette.jobs:
+        if job.name in properties.of_scene(scene).jobs:
             return scene
     return bpy.data.scenes.get(str(job.target.get("scene", "")))
 
@@ -57,7 +58,7 @@ def scene_of(job: Job) -> bpy.types.Scene | None:
 def replaced_by(job: Job) -> str:
     """The name of the object whose mesh a job's result replaces, empty where it is a new object."""
     for scene in bpy.data.scenes:
-        link = scene.maquette.jobs.get(job.name)
+        link = properties.of_scene(scene).jobs.get(job.name)
         if link is not None:
             return link.replaces
     return str(job.target.get("replaces", ""))
@@ -65,11 +66,12 @@ def replaced_by(job: Job) -> str:
 
 def linked() -> list[str]:
     """The names of the jobs of this file; links that an undo has taken come back."""
-    names = [link.name for scene in bpy.data.scenes for link in scene.maquette.jobs]
+    scene: Any
+    names = [link.name for scene in bpy.data.scenes for link in properties.of_scene(scene).jobs]
     for name, (scene_name, replaces) in _links.items():
         scene = bpy.data.scenes.get(scene_name)
         if name not in names and scene is not None:
-            link = scene.maquette.jobs.add()
+            link = properties.of_scene(scene).jobs.add()
             link.name, link.replaces = name, replaces
             names.append(name)
     return names
@@ -130,7 +132,7 @@ def _insert(context: bpy.types.Context, name: str) -> None:
     override: dict[str, Any] = {"window": windows[0]} if windows else {}
     try:
         with context.temp_override(**override):
-            bpy.ops.maquette.insert_result("EXEC_DEFAULT", True, job=name)
+            bpy.ops.maquette.insert_result("EXEC_DEFAULT", True, job=name)  # type: ignore[attr-defined]
     except RuntimeError as problem:  # the operator's own report, which Blender also shows
         print(f"maquette: {' '.join(str(problem).split())}")
     redraw(context)

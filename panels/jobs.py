@@ -11,8 +11,10 @@ from ..jobs.folder import Status
 from . import state
 from .tasks import Sidebar, duration
 
-ICONS = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "failed": "ERROR", "cancelled": "X",
+ICONS: dict[str, Any] = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "failed": "ERROR", "cancelled": "X",
          "interrupted": "PAUSE"}
+# What these states mean to a user; the message of the others says more.
+SAID = {"queued": "waits for its turn", "done": "will be inserted in object mode", "cancelled": "cancelled"}
 MOST = 12  # jobs of the list that are shown
 PICTURE = 10.0  # size of the preview, in units of a button
 
@@ -23,17 +25,17 @@ class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return any(scene.maquette.jobs for scene in bpy.data.scenes)
+        return any(state.of_scene(scene).jobs for scene in bpy.data.scenes)
 
     def draw(self, context: bpy.types.Context) -> None:
         for scene in bpy.data.scenes:
-            for link in scene.maquette.jobs:
+            for link in state.of_scene(scene).jobs:
                 draw_job(self.layout.box(), link.name, state.status(link.name))
 
 
 def draw_job(layout: bpy.types.UILayout, name: str, status: Status) -> None:
     """A job with its stage, fraction, time left, picture, and what can be done with it."""
-    layout.label(text=name, icon=ICONS.get(status.state, "QUESTION"))
+    layout.label(text=title(name), icon=ICONS.get(status.state, "QUESTION"))
     if status.state == "running":
         layout.progress(factor=status.fraction, text=f"{status.stage or 'Starting'}  {status.fraction:.0%}")
         left = f"{duration(status.seconds_left)} left" if status.seconds_left is not None else ""
@@ -41,12 +43,20 @@ def draw_job(layout: bpy.types.UILayout, name: str, status: Status) -> None:
         if said:
             layout.label(text=said)
     else:
-        draw_wrapped(layout, status.message or {"queued": "waits for its turn", "done": "will be inserted in object mode"}
-                     .get(status.state, status.state))
+        draw_wrapped(layout, SAID.get(status.state) or status.message or status.state)
     icon = state.preview_icon(name)
     if icon:
         layout.template_icon(icon_value=icon, scale=PICTURE)
     draw_buttons(layout.row(align=True), name, status)
+
+
+def title(name: str) -> str:
+    """A job's folder, task-date-time-number, as its task and the time of its start; any other name as it is."""
+    try:
+        task, _, start, _ = name.split("-")
+        return f"{task.capitalize()}, {start[:2]}:{start[2:4]}:{start[4:]}"
+    except ValueError:
+        return name
 
 
 def draw_buttons(row: bpy.types.UILayout, name: str, status: Status) -> None:
@@ -61,7 +71,7 @@ def draw_buttons(row: bpy.types.UILayout, name: str, status: Status) -> None:
     button(row, "open_log", name, "TEXT", text="")
 
 
-def button(row: bpy.types.UILayout, word: str, name: str, icon: str, **more: Any) -> None:
+def button(row: bpy.types.UILayout, word: str, name: str, icon: Any, **more: Any) -> None:
     row.operator(f"maquette.{word}", icon=icon, **more).job = name
 
 
@@ -83,10 +93,10 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return context.object is not None and "maquette_job" in context.object
+        return context.object is not None and context.object.get("maquette_job") is not None
 
     def draw(self, context: bpy.types.Context) -> None:
-        thing = context.object
+        thing: Any = context.object
         column = self.layout.column(align=True)
         column.label(text=thing.name, icon="MESH_DATA")
         for name, value in recipe_rows(thing.get("maquette_recipe", "")):
@@ -117,7 +127,7 @@ class MAQUETTE_PT_jobs(Sidebar, bpy.types.Panel):
         for job in found.jobs[:MOST]:
             status = found.states[job.name]
             row = column.row(align=True)
-            row.label(text=job.name, icon=ICONS.get(status, "QUESTION"))
+            row.label(text=title(job.name), icon=ICONS.get(status, "QUESTION"))
             draw_buttons(row, job.name, state.status(job.name))
         if len(found.jobs) > MOST:
             column.label(text=f"and {len(found.jobs) - MOST} more")

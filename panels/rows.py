@@ -9,10 +9,10 @@ import bpy
 from ..recipes import Parameter, Recipe
 
 # Texts that name a data block, by the parameter's name: searched for instead of typed.
-NAMES_OF = {"subject": ("collections", "OUTLINER_COLLECTION")}
+NAMES_OF: dict[str, tuple[str, Any]] = {"subject": ("collections", "OUTLINER_COLLECTION")}
 
 
-def draw(layout: bpy.types.UILayout, settings: Any, recipe: type[Recipe]) -> None:
+def draw(layout: Any, settings: Any, recipe: type[Recipe]) -> None:
     """The task's own parameters, then each group; what is advanced stands in a folded panel at the end."""
     common = [p for p in recipe.parameters() if not p.advanced]
     groups = dict.fromkeys(p.group for p in common)

@@ -28,6 +28,11 @@ _previews: Any = None
 _shown: dict[str, tuple[float, str]] = {}
 
 
+def of_scene(scene: bpy.types.Scene) -> Any:
+    """`scene.maquette`."""
+    return scene.maquette  # type: ignore[attr-defined]
+
+
 def status(name: str) -> Status:
     when, kept = _statuses.get(name, (-KEEP, None))
     if kept is None or time.monotonic() - when > KEEP:

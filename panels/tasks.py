@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from ..recipes import MaquetteError, Recipe, tasks
-from . import rows
+from . import rows, state
 
 CATEGORY = "Maquette"
 
@@ -13,8 +15,8 @@ CATEGORY = "Maquette"
 class Sidebar:
     """Where all of Maquette's panels are."""
 
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
+    bl_space_type: Any = "VIEW_3D"
+    bl_region_type: Any = "UI"
     bl_category = CATEGORY
 
 
@@ -35,7 +37,7 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
             layout = self.layout
             layout.use_property_split = True
             layout.use_property_decorate = False
-            settings = getattr(context.scene.maquette, task)
+            settings = getattr(state.of_scene(context.scene), task)
             rows.draw(layout, settings, recipe)
             layout.label(text=estimate(context.scene, recipe), icon="INFO")
             row = layout.row()
@@ -50,7 +52,7 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
 
 def estimate(scene: bpy.types.Scene, recipe: type[Recipe]) -> str:
     """Time and memory of the task with the scene's settings."""
-    settings = getattr(scene.maquette, recipe.task())
+    settings = getattr(state.of_scene(scene), recipe.task())
     try:
         made = recipe.from_json({p.name: getattr(settings, p.name) for p in recipe.parameters()})
         needed = made.estimate(scene_summary(scene, settings))

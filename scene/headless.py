@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def insert(job: str, out: str, *into: str) -> None:
     results.save_copy(Path(out))
 
 
-VERBS = {"gather": gather, "insert": insert}
+VERBS: dict[str, Callable[..., None]] = {"gather": gather, "insert": insert}
 
 
 def main(arguments: list[str]) -> int:

@@ -114,7 +114,7 @@ def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
     chosen = [o for o in context.scene.objects if o.type in SURFACES and o.select_get()]
     if not chosen and bpy.app.background:
         chosen = [o for o in context.scene.objects if o.type in SURFACES and not o.hide_render
-                  and not results.is_result(o) and points.POINTS_KEY not in o]
+                  and not results.is_result(o) and not o.get(points.POINTS_KEY)]
     found = {o.name: o for thing in chosen for o in results.sources(context.scene, thing) or [thing]}
     if not found:
         raise InputError("input: no mesh is selected; select the objects to make into voxels")

@@ -80,7 +80,7 @@ def joined(meshes: list[Mesh]) -> Mesh:
 def blender_image(texture: np.ndarray, name: str) -> bpy.types.Image:
     """A packed image of (H, W, 3) uint8 sRGB, row 0 on top."""
     height, width = texture.shape[:2]
-    image = bpy.data.images.new(fitting_name(name), width, height, alpha=False)
+    image: Any = bpy.data.images.new(fitting_name(name), width, height, alpha=False)
     pixels = np.ones((height, width, 4), np.float32)
     pixels[..., :3] = texture[::-1] / np.float32(255)  # Blender's rows begin at the bottom
     image.pixels.foreach_set(pixels.ravel())  # a byte image's pixels are sRGB, as they are here
@@ -159,7 +159,7 @@ def swap(thing: bpy.types.Object, mesh: Mesh) -> None:
     for material in old.materials:
         new.materials.append(material)
     ours = next((i for i, slot in enumerate(thing.material_slots)
-                 if slot.material and MATERIAL_KEY in slot.material), None)
+                 if slot.material and slot.material.get(MATERIAL_KEY)), None)
     if ours is not None:
         retexture(thing.material_slots[ours].material, mesh, old.name)
     elif not thing.material_slots and mesh.texture is not None:

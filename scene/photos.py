@@ -51,7 +51,8 @@ def gather(scene: bpy.types.Scene, folder: Path) -> Capture:
     depsgraph = bpy.context.evaluated_depsgraph_get()
     taken = []
     for number, (camera, image) in enumerate(photos):
-        stored = cameras.stored_lens(camera.data)
+        data: Any = camera.data
+        stored = cameras.stored_lens(data)
         picture = _copied(image, pictures / f"{number:04d}", camera.name)
         width, height = picture_size(picture)
         evaluated = camera.evaluated_get(depsgraph)
@@ -78,7 +79,8 @@ def _copied(image: bpy.types.Image, stem: Path, camera: str) -> Path:
             raise InputError(f'views: the packed image "{image.name}" of camera "{camera}" is {image.file_format}; '
                              f"save it as one of {', '.join(PACKED)}")
         target = stem.with_suffix(PACKED[image.file_format])
-        target.write_bytes(image.packed_file.data)
+        packed: Any = image.packed_file
+        target.write_bytes(packed.data)
         return target
     source = Path(bpy.path.abspath(image.filepath, library=image.library))
     return _copy(source, stem.with_suffix(source.suffix.lower()), f'views: the picture of camera "{camera}"')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 import numpy as np
 
@@ -22,11 +24,13 @@ def insert(points: np.ndarray, name: str, collection: bpy.types.Collection) -> b
 
 def read(scene: bpy.types.Scene) -> np.ndarray | None:
     """The points that an import has left in the scene, (N, 3) in the world; None where there are none."""
-    found = []
+    found: list[np.ndarray] = []
+    thing: Any
     for thing in scene.objects:
-        if POINTS_KEY in thing and thing.type == "MESH":
-            points = np.empty(3 * len(thing.data.vertices), np.float32)
-            thing.data.vertices.foreach_get("co", points)
+        if thing.get(POINTS_KEY) and thing.type == "MESH":
+            data: Any = thing.data
+            points = np.empty(3 * len(data.vertices), np.float32)
+            data.vertices.foreach_get("co", points)
             matrix = np.array(thing.matrix_world, np.float64)
             found.append(points.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
     return np.concatenate(found) if found else None

@@ -25,13 +25,15 @@ def blender_property(parameter: Parameter) -> Any:
         return bpy.props.BoolProperty(**common)
     if parameter.type is str:
         return bpy.props.StringProperty(**common)
+    units = INT_UNITS if parameter.type is int else FLOAT_UNITS
+    common |= units.get(parameter.unit, {})
     for name, value in (("min", parameter.min), ("max", parameter.max)):
         if value is not None:
             common[name] = parameter.type(value)
     if parameter.type is int:
         common["max"] = min(common.get("max", INT_MAX), INT_MAX)
-        return bpy.props.IntProperty(**common, **INT_UNITS.get(parameter.unit, {}))
-    return bpy.props.FloatProperty(**common, **FLOAT_UNITS.get(parameter.unit, {}))
+        return bpy.props.IntProperty(**common)
+    return bpy.props.FloatProperty(**common)
 
 
 def settings_class(recipe: type[Recipe]) -> type:
@@ -57,16 +59,21 @@ def scene_class(settings: dict[str, type]) -> type:
                  "__module__": __name__})
 
 
+def of_scene(scene: bpy.types.Scene) -> Any:
+    """`scene.maquette`."""
+    return scene.maquette  # type: ignore[attr-defined]
+
+
 def recipe_in(scene: bpy.types.Scene, task: str) -> Recipe:
     """The recipe that a scene's settings make. InputError where a value is refused."""
     cls = tasks()[task]
-    settings = getattr(scene.maquette, task)
+    settings = getattr(of_scene(scene), task)
     return cls.from_json({p.name: rounded(getattr(settings, p.name)) for p in cls.parameters()})
 
 
 def store_recipe(scene: bpy.types.Scene, recipe: Recipe) -> None:
     """Set a scene's settings to a recipe."""
-    settings = getattr(scene.maquette, recipe.task())
+    settings = getattr(of_scene(scene), recipe.task())
     for name, value in recipe.to_json().items():
         try:
             setattr(settings, name, value)
@@ -78,7 +85,7 @@ def apply_preset(scene: bpy.types.Scene, cls: type[Recipe], preset: str) -> None
     """Set the parameters that any preset of the task names, to this preset's values or the defaults; no others."""
     named = {name for values in cls.presets.values() for name in values}
     values = cls.preset(preset).to_json()
-    settings = getattr(scene.maquette, cls.task())
+    settings = getattr(of_scene(scene), cls.task())
     for name in sorted(named):
         setattr(settings, name, values[name])
 

@@ -34,7 +34,7 @@ class Done(Protocol):
 
 
 def is_result(thing: Any) -> bool:
-    return thing is not None and JOB_KEY in thing and TASK_KEY in thing
+    return thing is not None and bool(thing.get(JOB_KEY) and thing.get(TASK_KEY))
 
 
 def recipe_values(thing: bpy.types.Object) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def sources(scene: bpy.types.Scene, thing: bpy.types.Object) -> list[bpy.types.O
         names = json.loads(thing.get(SOURCES_KEY, "[]"))
     except (TypeError, ValueError):
         names = []
-    found = [scene.objects.get(str(name)) for name in names]
+    found: list[Any] = [scene.objects.get(str(name)) for name in names]
     return [o for o in found if o is not None]
 
 
@@ -64,7 +64,7 @@ def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> bpy.types.O
     Raises InputError where the job's output is missing or damaged.
     """
     report, mesh = job.report(), _mesh_of(job)
-    target = scene.objects.get(replaces) if replaces else None
+    target: Any = scene.objects.get(replaces) if replaces else None
     if target is not None and target.type == "MESH":
         meshes.swap(target, mesh)
     else:

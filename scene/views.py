@@ -171,6 +171,7 @@ def prepared(scene: bpy.types.Scene, values: dict[str, Any], size: tuple[int, in
                 change(thing, hide_render=True)
             elif thing.visible_camera and (thing not in subject or thing.type == "LIGHT"):
                 change(thing, visible_camera=False)
-        for data in {camera.data for camera in used}:
+        lenses: set[Any] = {camera.data for camera in used}
+        for data in lenses:
             change(data.dof, use_dof=False)  # a blurred picture has no pinhole camera
         yield

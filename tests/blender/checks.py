@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 import traceback
 from importlib import import_module
@@ -376,6 +377,48 @@ def check_the_command_line_takes_the_open_scene() -> None:
     assert code == 0 and out.is_file()
     assert any("maquette_job" in o for o in bpy.context.scene.objects)
     assert main(["capture", "-o", str(FOLDER / "command.txt"), "--quiet"], in_blender=True, python=PYTHON) == 2
+
+
+def check_the_batch_example_captures_files() -> None:
+    small_scene()
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "batch.blend"))
+    sys.argv[1:] = ["--", str(FOLDER / "batch"), "--seconds", "5", str(FOLDER / "batch.blend")]
+    try:
+        runpy.run_path(str(Path(__file__).parents[2] / "examples" / "batch.py"), run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+    bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "batch" / "batch.blend"))
+    made = next(o for o in bpy.context.scene.objects if "maquette_job" in o)
+    assert json.loads(made["maquette_recipe"])["seconds"] == 5.0
+    assert json.loads((FOLDER / "batch" / "batch.report.json").read_text())["recipe"]["size"] == 32
+
+
+def check_selected_objects_are_gathered_as_a_volume() -> None:
+    inputs, recipe = part("scene.inputs"), part("recipes").recipe_of("voxels")()
+    refused(lambda: inputs.gather(bpy.context, recipe, FOLDER / "volume"), "no mesh is selected")
+    add_cube("Chosen", (3, 0, 0)).select_set(True)
+    add_cube("Other")
+    bpy.context.view_layer.update()
+    inputs.gather(bpy.context, recipe, FOLDER / "volume")
+    mesh = part("formats.mesh").read_npz(FOLDER / "volume" / "mesh.npz")
+    assert len(mesh.faces) == 12 and mesh.vertices[:, 0].min() == 2
+
+
+def check_voxels_of_an_object_come_back_in_its_place() -> None:
+    add_cube("Chosen", (3, 0, 0)).select_set(True)
+    bpy.context.scene.maquette.voxels.resolution = 16
+    bpy.context.scene.maquette.voxels.method = "cubify"
+    bpy.context.view_layer.update()
+    assert bpy.ops.maquette.reconstruct_voxels() == {"FINISHED"}
+    made = next(o for o in bpy.context.scene.objects if "maquette_job" in o)
+    corners = np.array([v.co for v in made.data.vertices])
+    np.testing.assert_allclose([corners.min(axis=0), corners.max(axis=0)], [[2, -1, -1], [4, 1, 1]], atol=0.3)
+    bpy.context.view_layer.objects.active = made
+    made.select_set(True)
+    bpy.data.objects["Chosen"].select_set(False)
+    bpy.data.objects["Chosen"].location = (0, 0, 7)
+    assert bpy.ops.maquette.reconstruct_again() == {"FINISHED"}
+    assert np.array([v.co for v in made.data.vertices])[:, 2].min() > 5, "it is made of its source again"
 
 
 def check_settings_survive_the_file() -> None:
