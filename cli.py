@@ -256,6 +256,8 @@ def _jobs(options: argparse.Namespace) -> None:
 def _resume(options: argparse.Namespace) -> None:
     """Go on with a job that was interrupted, cancelled or failed; write the result of one that is done."""
     job = store.find_job(options.job)
+    if (job.path / "scene.blend").exists():  # gone when Blender has rendered all views from it
+        raise InputError(f"views: those of job {job.name} are not all rendered; resume it in Blender's Maquette tab")
     python = backend.find_backend_python(options.python)
     if job.status().state not in ("done", "running", "queued"):
         process.resume(job)

@@ -252,6 +252,13 @@ def test_a_killed_command_leaves_a_worker_whose_result_resume_writes(maquette: M
     assert json.loads((job / "report.json").read_text())["resumed_at"] == 0, "it was the first worker that went on"
 
 
+def test_a_job_whose_views_blender_has_not_rendered_is_left_to_blender(maquette: Maquette, jobs: Path,
+                                                                       house: ModuleType) -> None:
+    job = house.jobs.folder.Job.create(house.jobs.store.new_job_path("capture"), house.recipes.recipe_of("capture")())
+    (job.path / "scene.blend").touch()
+    assert_refused(maquette("resume", job.name), 2, f"job {job.name} are not all rendered; resume it in Blender")
+
+
 def test_two_commands_at_once_queue(maquette: Maquette, jobs: Path, tmp_path: Path) -> None:
     first = maquette.start("rehearsal", "transforms.json", "-o", "a.glb", "--steps", "60")
     wait_for_stage(jobs, "Counting")
