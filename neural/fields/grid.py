@@ -110,10 +110,15 @@ class GridField:
     def level_grid(self) -> tuple[np.ndarray, np.ndarray]:
         """See `Field.level_grid`: the surface is where a voxel stops half of the light.
 
-        Values are that level less the density before its softplus, −1 to 1 times the level's own size.
+        Values are that level less the density before its softplus, in units of the level. What is enclosed is
+        inside: pruning leaves it empty, since nobody sees it.
         """
-        half = torch.tensor(np.log(2) / self.rows.thickness)
-        level = torch.log(torch.expm1(half)).item() - density.SHIFT
-        values = torch.full(self.lattice.corners, 1.0, device=self.rows.table.device)
-        values[tuple(self.corner_index.T)] = 1 - self.rows.table[:, 0] / level
-        return values.clamp(-1, 1).cpu().numpy(), self.lattice.world_from_grid
+        from scipy.ndimage import binary_fill_holes
+
+        half = np.log(2) / self.rows.thickness
+        level = np.log(np.expm1(half)) - density.SHIFT
+        values = np.ones(self.lattice.corners, np.float32)
+        values[tuple(self.corner_index.cpu().numpy().T)] = 1 - self.rows.table[:, 0].cpu().numpy() / level
+        solid = values < 0
+        values[binary_fill_holes(solid) & ~solid] = -1
+        return values.clip(-1, 1), self.lattice.world_from_grid

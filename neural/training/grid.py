@@ -20,10 +20,9 @@ from ..rendering.rays import Pixels
 
 # From which share of the time on the lattice has which share of the recipe's resolution. Every stage begins with
 # the cells that the one before has left, so that a stage of the same resolution is a pruning.
-STAGES = ((0.0, 0.4), (0.06, 0.7), (0.12, 0.7), (0.2, 1.0), (0.35, 1.0), (0.6, 1.0))
+STAGES = ((0.0, 0.4), (0.1, 0.7), (0.2, 0.7), (0.3, 1.0), (0.5, 1.0))
 SEEN = 0.01  # a cell stays if it or a neighbour has had this weight in a pixel since the stage began
 BATCH = 4096  # rays in a step
-TILE = 4  # neighbouring pixels that go into a batch together: their rays share cells, hence memory traffic
 # Adam's rates for density, for colour of degree 0 and of degree 1, and what they fall to by the end.
 RATES, FALL = (0.3, 0.1, 0.05), 0.1
 # Over this grey and with this weight of alpha, a pixel's loss is the mean of those over black and over white.
@@ -47,6 +46,7 @@ class GridTrainer:
                  device: torch.device):
         self._box, self._resolution, self._seed = box, recipe.resolution, seed
         self._pixels = Pixels(pictures, device)
+        self._among = torch.arange(len(self._pixels), device=device)
         self._learns_background = not all(p.has_alpha for p in pictures)
         self._background = torch.full((3,), GREY, device=device)
         self._stage, self._number = 0, 0
@@ -64,7 +64,8 @@ class GridTrainer:
             self._stage += 1
             self._refine()
         if self._rays is None:
-            self._rays = _RayTable(self._pixels, self._field, self._seed)
+            self._rays = _RayTable(self._pixels, self._among, self._field, self._seed)
+            self._among = self._rays.index  # What meets nothing now will not later: cells only go.
         index, rays = self._rays.batch(self._number)
         rgba = self._pixels.rgba[index]
         let_through = 1 - rgba[:, 3]
@@ -88,6 +89,7 @@ class GridTrainer:
         optimizer = self._optimizer
         return {"table": self._field.rows.table, "first": optimizer.first, "second": optimizer.second,
                 "peak": optimizer.peak.amax(0), "occupied": self._field.occupied, "background": self._background,
+                "among": self._among.int(),
                 "counts": torch.tensor([self._stage, self._number, optimizer.number])}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -95,6 +97,7 @@ class GridTrainer:
         device = self._background.device
         self._stage, self._number, steps = state["counts"].tolist()
         self._background.copy_(state["background"])
+        self._among = state["among"].long().to(device)
         self._begin(GridField(self._lattice(), state["occupied"].to(device), self._background))
         self._field.rows.table.copy_(state["table"])
         self._optimizer.number = steps
@@ -153,30 +156,26 @@ class _Optimizer:
 
 
 class _RayTable:
-    """The pixels whose rays meet the field, in an order that depends on the seed alone."""
+    """The pixels `among` (M,) whose rays meet the field, in an order that depends on the seed alone."""
 
-    def __init__(self, pixels: Pixels, field: GridField, seed: int):
+    def __init__(self, pixels: Pixels, among: Tensor, field: GridField, seed: int):
         self._pixels, self._lattice, self._seed = pixels, field.lattice, seed
         found = []
-        for index in torch.arange(len(pixels), device=pixels.rgba.device).split(CHUNK):
+        for index in among.split(CHUNK):
             near, far = density.extent(field.rows.cell, field.rows.blocks, pixels.rays(index, field.lattice))
             meets = far > near
             found.append((index[meets], near[meets], far[meets]))
-        self._index, self._near, self._far = (torch.cat(parts) for parts in zip(*found, strict=True))
-        self._tiles = max(len(self._index) // TILE, 1)
+        self.index, self._near, self._far = (torch.cat(parts) for parts in zip(*found, strict=True))
         self._round, self._order = -1, torch.zeros(0)
 
     def batch(self, number: int) -> tuple[Tensor, Rays]:
         """The pixels of step `number` and their rays; every pixel comes once a round."""
-        size = BATCH // TILE
-        rounds, at = divmod(number, max(self._tiles // size, 1))
+        rounds, at = divmod(number, max(len(self.index) // BATCH, 1))
         if rounds != self._round:
             self._round = rounds
-            self._order = torch.randperm(self._tiles, generator=_generator(self._seed, -1 - rounds))
-        tiles = self._order[at * size:(at + 1) * size].to(self._index.device)
-        pick = (TILE * tiles[:, None] + torch.arange(TILE, device=tiles.device)).view(-1)
-        pick = pick[pick < len(self._index)]
-        index = self._index[pick]
+            self._order = torch.randperm(len(self.index), generator=_generator(self._seed, -1 - rounds))
+        pick = self._order[at * BATCH:(at + 1) * BATCH].to(self.index.device)
+        index = self.index[pick]
         rays = self._pixels.rays(index, self._lattice)
         return index, Rays(rays.origins, rays.directions, self._near[pick], self._far[pick])
 

@@ -1,0 +1,135 @@
+"""Density and colour along rays: fused and reference bodies, and NeRF's worked example."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from maquette.neural.kernels import density, density_reference, dispatch
+from maquette.neural.kernels.density import Rays, Rows, Steps
+
+density_fused = pytest.importorskip("maquette.neural.kernels.density_fused")
+CPU = torch.device("cpu")
+
+
+def rows_of(occupied: torch.Tensor, generator: torch.Generator) -> Rows:
+    """A field of random values, a row for each corner of each occupied cell."""
+    index = occupied.nonzero()
+    cell = torch.full(occupied.shape, -1, dtype=torch.int32)
+    cell[occupied] = torch.arange(len(index), dtype=torch.int32)
+    corners = index[:, None] + torch.tensor(list(itertools.product((0, 1), repeat=3)))
+    x, y, z = occupied.shape
+    flat = (corners[..., 0] * (y + 1) + corners[..., 1]) * (z + 1) + corners[..., 2]
+    unique, row = flat.unique(return_inverse=True)
+    table = torch.zeros(len(unique), density.WIDTH)
+    table[:, : density.USED] = 2 * torch.randn(len(unique), density.USED, generator=generator)
+    table[:, 0] += 2
+    blocks = torch.nn.functional.max_pool3d(occupied[None].float(), 4, ceil_mode=True)[0] > 0
+    return Rows(table, cell, row.int().contiguous(), blocks, 0.8)
+
+
+@pytest.fixture
+def scene():
+    """A field with holes of all sizes, and rays through it, past it and from within."""
+    g = torch.Generator().manual_seed(3)
+    occupied = torch.rand(11, 9, 14, generator=g) < 0.4
+    occupied[:5, :4, :6] = False
+    size = torch.tensor(occupied.shape)
+    origins = torch.rand(400, 3, generator=g) * size + 9 * torch.randn(400, 3, generator=g)
+    targets = torch.rand(400, 3, generator=g) * size
+    targets[0] = origins[0] + torch.tensor([0.0, 0.0, 1.0])  # along an axis
+    directions = torch.nn.functional.normalize(targets - origins, dim=1)
+    rays = Rays(origins, directions, torch.zeros(400), torch.full((400,), 60.0))
+    return rows_of(occupied, g), rays, torch.rand(400, generator=g), g
+
+
+def test_the_fused_body_serves_the_processor_and_the_reference_everything_else():
+    assert dispatch.body("density", CPU) is density_fused
+    assert dispatch.body("density", torch.device("cuda")) is density_reference
+
+
+def test_fused_and_reference_find_the_same_extent(scene):
+    rows, rays, _, _ = scene
+    near, far = density_fused.extent(rows.cell, rows.blocks, rays)
+    expected_near, expected_far = density_reference.extent(rows.cell, rows.blocks, rays)
+    assert (far < near).any() and (far > near).any()
+    torch.testing.assert_close(near, expected_near, atol=1e-4, rtol=0)
+    torch.testing.assert_close(far, expected_far, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("step", [1.0, 0.5])
+def test_fused_and_reference_render_the_same(scene, step):
+    rows, rays, offset, _ = scene
+    seen = density_fused.render(rows, rays, offset, step)
+    expected = density_reference.render(rows, rays, offset, step)
+    assert 0.1 < expected.transmittance.mean() < 0.9
+    for name in ("rgb", "transmittance", "distance", "normal"):
+        torch.testing.assert_close(getattr(seen, name), getattr(expected, name), atol=1e-4, rtol=1e-4)
+
+
+def gradient(body, scene):
+    rows, rays, offset, g = scene
+    g.manual_seed(4)
+    buffers = dispatch.threads()
+    into = torch.zeros(buffers, *rows.table.shape)
+    touched = torch.zeros(buffers, len(rows.table), dtype=torch.uint8)
+    peak = torch.zeros(buffers, len(rows.corners))
+    loss, by_background = body.add_gradient(
+        rows, rays, offset, torch.rand(400, 3, generator=g), torch.rand(400, generator=g),
+        torch.tensor([0.2, 0.5, 0.7]), torch.rand(400, generator=g), into, touched, peak)
+    return loss, by_background, into, touched, peak
+
+
+def test_fused_and_reference_have_the_same_loss_and_gradients(scene):
+    loss, by_background, into, touched, peak = gradient(density_fused, scene)
+    expected = gradient(density_reference, scene)
+    assert loss == pytest.approx(expected[0], rel=1e-5)
+    torch.testing.assert_close(by_background, expected[1], atol=1e-6, rtol=1e-4)
+    largest = expected[2].abs().max()
+    torch.testing.assert_close(into.sum(0) / largest, expected[2].sum(0) / largest, atol=1e-5, rtol=1e-4)
+    assert (touched.any(0) == expected[3].any(0)).all()
+    torch.testing.assert_close(peak.amax(0), expected[4].amax(0), atol=1e-5, rtol=0)
+
+
+def test_gradients_repeat_to_the_bit(scene):
+    first, second = gradient(density_fused, scene), gradient(density_fused, scene)
+    assert first[0] == second[0]
+    assert torch.equal(first[2], second[2])
+
+
+@pytest.mark.parametrize("body", [density_fused, density_reference])
+def test_adam_moves_touched_rows_alone_and_by_its_rate_at_first(body):
+    g = torch.Generator().manual_seed(5)
+    table, into = torch.randn(6, 16, generator=g), torch.randn(2, 6, 16, generator=g)
+    touched = torch.tensor([[1, 0, 0, 1, 0, 0], [0, 0, 1, 1, 0, 0]], dtype=torch.uint8)
+    into[touched == 0] = 0
+    old, total = table.clone(), into.sum(0)
+    rate = torch.linspace(0.1, 0.4, 16)
+    body.adam(table, torch.zeros(6, 16), torch.zeros(6, 16), into, touched, Steps(rate, 1))
+    used = slice(density.USED)
+    torch.testing.assert_close(table[:, used], (old - rate * total.sign())[:, used], atol=1e-5, rtol=0)
+    assert not into[..., used].any() and not touched.any()
+
+
+@pytest.mark.parametrize("body", [density_fused, density_reference])
+def test_rendering_matches_nerfs_worked_example(body):
+    """σ = (0, 0.5, 2) over three unit cells, seen at t = 2, 3, 4 (systems reference, 13.1)."""
+    occupied = torch.tensor([False, True, True]).view(3, 1, 1)
+    rows = replace(rows_of(occupied, torch.Generator()), thickness=1.0)
+    half, two = (float(np.log(np.expm1(s))) - density.SHIFT for s in (0.5, 2.0))
+    rows.table.zero_()
+    by_x = {1: half, 2: half, 3: 2 * two - half}  # the middle of each cell is the mean of its two planes
+    for k in range(8):
+        for c in range(2):
+            rows.table[rows.corners[c, k], 0] = by_x[1 + c + k // 4]
+    rays = Rays(torch.tensor([[-1.5, 0.5, 0.5]]), torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([1.5]),
+                torch.tensor([4.5]))
+    seen = body.render(rows, rays, torch.tensor([0.5]), 1.0)
+    assert seen.transmittance.item() == pytest.approx(0.082085, abs=1e-5)
+    assert seen.distance.item() == pytest.approx(3.278191, abs=1e-5)
+    assert seen.rgb[0].tolist() == pytest.approx([0.5 * 0.917915] * 3, abs=1e-5)
+    weights = seen.distance.item() - 3 * 0.917915, 4 * 0.917915 - seen.distance.item()
+    assert weights == pytest.approx((0.524446, 0.393469), abs=1e-5)
+    assert seen.normal[0].tolist() == pytest.approx([-0.524446, 0.0, 0.0], abs=1e-5)
