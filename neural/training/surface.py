@@ -1,0 +1,228 @@
+"""Training a signed distance with colour from posed pictures.
+
+A density field is fitted first, coarse and briefly: where the views see through the visual hull, it shows how far.
+The hull carved by that is where the signed distance begins; it is rendered with the weights of NeuS (Wang et al.
+2021), from wide to narrow, on finer and finer lattices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ...recipes.capture import Capture
+from ..fields.common import Field
+from ..fields.surface import SurfaceField, redistance
+from ..geometry.posed import PosedPicture
+from ..kernels import dispatch, surface
+from ..rendering.lattice import Lattice
+from ..rendering.rays import Pixels
+from .grid import GridTrainer
+from .surface_start import carved, depths_of_field, depths_of_pictures, hull_distances
+
+X = json.loads(os.environ.get("SX", "{}"))
+DENSITY_SHARE = X.get("dshare", 0.15)  # of the time for the density field
+DENSITY_RESOLUTION = X.get("dres", 0.4)  # of the recipe's
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is fitted from the share `begin` of the time on."""
+
+    begin: float
+    resolution: float  # share of the recipe's
+    widths: tuple[float, float]  # of NeuS's logistic, voxels, at the stage's begin and end
+    rate: float  # Adam's for the distances, voxels; falls to FALL of it
+
+
+STAGES = tuple(Stage(*s) for s in X.get("stages", ((0.15, 0.5, (1.5, 0.7), 0.05), (0.4, 1.0, (0.8, 0.4), 0.04))))
+BATCH = 4096  # rays in a step
+STEP = 0.7  # voxels between samples
+COLOR_RATE, FALL = X.get("crate", 0.02), X.get("fall", 0.2)
+ALPHA = X.get("alpha", 0.5)  # weight of alpha's loss against colour's
+LAPLACIAN, EIKONAL = X.get("lap", 0.002), X.get("eik", 0.005)
+DECAY = X.get("decay", 0.02)  # pull of the view-dependent colour towards none
+# Larger than a gradient that is only smoothness and noise: such rows take small steps, unlike Adam's usual.
+ADAM_EPS = X.get("eps", 0.02)
+MARGIN = 3  # voxels around the subject's box
+SPARE_BAND = 1.5  # voxels that the surface may move before the band follows
+REBAND = 0.06  # share of the time after which it does
+REFRESH = 20  # steps after which the cells that are seen are found anew
+OUTLINE = 6  # pixels around a silhouette that are trained on; those further out see nothing
+
+
+def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
+                 device: torch.device) -> SurfaceTrainer:
+    """See `trainer`."""
+    return SurfaceTrainer(pictures, box, recipe, seed=seed, device=device)
+
+
+class SurfaceTrainer:
+    """Optimises a `SurfaceField`; until DENSITY_SHARE of the time, a `GridField` that tells where it begins."""
+
+    def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
+                 device: torch.device):
+        self._pictures, self._box, self._recipe, self._seed, self._device = pictures, box, recipe, seed, device
+        self._pixels = Pixels(pictures, device)
+        self._index = _near_subject(pictures).to(device)
+        self._stage, self._number, self._banded = -1, 0, 0.0
+        self._density: GridTrainer | None = None
+        self._optimizer: _Optimizer | None = None
+        self._field: SurfaceField | None = None
+        coarse = replace(recipe, resolution=max(round(DENSITY_RESOLUTION * recipe.resolution), 16))
+        self._density = GridTrainer(pictures, box, coarse, seed=seed, device=device)
+
+    def warm_up(self) -> None:
+        """See `Trainer.warm_up`."""
+        GridTrainer.warm_up(self._density)
+        _optimise_two_rays(self._device)
+
+    def step(self, fraction: float) -> float:
+        """See `Trainer.step`."""
+        if fraction < STAGES[0].begin and self._stage < 0:
+            return self._density.step(fraction / STAGES[0].begin)
+        self._prepare(fraction)
+        stage = STAGES[self._stage]
+        end = STAGES[self._stage + 1].begin if self._stage + 1 < len(STAGES) else 1.0
+        part = min((fraction - stage.begin) / (end - stage.begin), 1.0)
+        field, optimizer = self._field, self._optimizer
+        # The narrowest width comes early enough for the colours to settle with it.
+        field.width = stage.widths[0] * (stage.widths[1] / stage.widths[0]) ** min(part / 0.7, 1.0)
+        if self._number % REFRESH == 0:
+            field.refresh()
+        random = torch.Generator().manual_seed((self._seed * 0x9E3779B1 + self._number) % 2**63)
+        self._number += 1
+        index = self._index[torch.randint(len(self._index), (BATCH,), generator=random).to(self._device)]
+        offset = torch.rand(BATCH, generator=random).to(self._device)
+        alpha_weight = ALPHA * self._pixels.has_alpha(index).float()
+        loss = surface.add_gradient(field.rows, self._pixels.rays(index, field.lattice), offset, field.width, STEP,
+                                    self._pixels.rgba[index], alpha_weight, *optimizer.buffers)
+        optimizer.step(field, stage.rate * FALL**part, COLOR_RATE * FALL**part)
+        return loss
+
+    def field(self) -> Field:
+        """See `Trainer.field`."""
+        return self._density.field() if self._stage < 0 else self._field
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Trainer.state`."""
+        about = {"stage": torch.tensor([self._stage, self._number]), "banded": torch.tensor(self._banded)}
+        if self._stage < 0:
+            return about | {f"density.{name}": value for name, value in self._density.state().items()}
+        f = self._field
+        return about | {"inside": f.inside, "corners": f.corner_index, "width": torch.tensor(f.width), "sdf": f.rows.sdf,
+                        "color": f.rows.color, **self._optimizer.moments}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Trainer.load_state`."""
+        self._stage, self._number = state["stage"].tolist()
+        self._banded = state["banded"].item()
+        if self._stage < 0:
+            self._density.load_state({n.removeprefix("density."): v for n, v in state.items() if "density." in n})
+            return
+        state = {name: value.to(self._device) for name, value in state.items()}
+        lattice, band = self._lattice(self._stage), _band(self._stage)
+        values = (band + 2) * (1 - 2 * state["inside"].float())
+        self._field = SurfaceField(lattice, values, band, state["width"].item(), state["corners"])
+        self._field.rows.sdf.copy_(state["sdf"])
+        self._field.rows.color.copy_(state["color"])
+        self._field.refresh()
+        self._optimizer = _Optimizer(self._field)
+        for name, moment in self._optimizer.moments.items():
+            moment.copy_(state[name])
+
+    def _prepare(self, fraction: float) -> None:
+        """Begin the stage that `fraction` lies in, or let the band follow the surface."""
+        due = max((i for i, stage in enumerate(STAGES) if stage.begin <= fraction), default=0)
+        if due == self._stage:
+            if fraction - self._banded < REBAND:
+                return
+            old, before = self._field, self._optimizer
+            self._field = old.refined(old.lattice, old.band, old.width)
+            self._optimizer = _Optimizer(self._field)
+            self._optimizer.take_over(before, old, self._field)
+        else:
+            first, self._stage = self._stage < 0, due
+            lattice, band, width = self._lattice(due), _band(due), STAGES[due].widths[0]
+            self._field = self._start(lattice, band, width) if first else self._field.refined(lattice, band, width)
+            self._optimizer = _Optimizer(self._field)
+        self._banded = fraction
+
+    def _start(self, lattice: Lattice, band: float, width: float) -> SurfaceField:
+        known = depths_of_pictures(self._pictures) if self._recipe.depth else []
+        maps = known or depths_of_field(self._density.field(), self._pictures)
+        values = carved(hull_distances(self._pictures, lattice, self._box), maps, lattice)
+        return SurfaceField(lattice, redistance(torch.from_numpy(values).float().to(self._device)), band, width)
+
+    def _lattice(self, stage: int) -> Lattice:
+        resolution = max(round(STAGES[stage].resolution * self._recipe.resolution), 8)
+        pad = MARGIN * (self._box[1] - self._box[0]).max() / resolution
+        return Lattice.over(self._box + pad * np.array([[-1.0], [1.0]]), resolution + 2 * MARGIN)
+
+
+class _Optimizer:
+    """Adam for a field's distances and colours; the distances' smoothness is part of every step."""
+
+    def __init__(self, field: SurfaceField):
+        sdf, color = field.rows.sdf, field.rows.color
+        self.moments = {"sdf.first": torch.zeros_like(sdf), "sdf.second": torch.zeros_like(sdf),
+                        "color.first": torch.zeros_like(color), "color.second": torch.zeros_like(color)}
+        count = dispatch.threads()
+        self.buffers = (sdf.new_zeros(count, *sdf.shape), sdf.new_zeros(count, *color.shape),
+                        torch.zeros(count, len(sdf), dtype=torch.uint8, device=sdf.device))
+        self._neighbours = field.neighbours()
+
+    def step(self, field: SurfaceField, rate: float, color_rate: float) -> None:
+        by_sdf, by_color, touched = self.buffers
+        gradient = by_sdf.sum(0)
+        by_sdf.zero_()
+        surface.add_smoothness(field.rows.sdf, self._neighbours, LAPLACIAN, EIKONAL, gradient)
+        first, second, color_first, color_second = self.moments.values()
+        first.lerp_(gradient, 1 - surface.BETA1)
+        second.lerp_(gradient.square(), 1 - surface.BETA2)
+        field.rows.sdf.addcdiv_(first, second.sqrt().add_(ADAM_EPS), value=-rate)
+        surface.adam_colors(field.rows.color, color_first, color_second, by_color, touched, color_rate, DECAY)
+
+    def take_over(self, other: _Optimizer, old: SurfaceField, new: SurfaceField) -> None:
+        """Copy the moments of the corners that both fields have."""
+        rows = old.rows.row[tuple(new.corner_index.T)].long()
+        kept = rows >= 0
+        for name, moment in self.moments.items():
+            moment[kept] = other.moments[name][rows[kept]]
+
+
+def _band(stage: int) -> float:
+    return surface.REACH * STAGES[stage].widths[0] + SPARE_BAND
+
+
+def _near_subject(pictures: Sequence[PosedPicture]) -> Tensor:
+    """Numbers of the known pixels (as `Pixels` counts them) on the subject or close to its outline."""
+    near = []
+    for p in pictures:
+        opaque = p.rgba_srgb[..., 3] > 0.02
+        pixels = ndimage.maximum_filter(opaque, 2 * OUTLINE + 1) if p.has_alpha else np.ones_like(opaque)
+        near.append(pixels[p.weight > 0] if p.weight is not None else pixels.ravel())
+    return torch.from_numpy(np.flatnonzero(np.concatenate(near)))
+
+
+def _optimise_two_rays(device: torch.device) -> None:
+    """Compile the kernels on a small field, seen from two sides."""
+    lattice = Lattice(np.zeros(3), 1.0, (8, 8, 8))
+    centre = torch.tensor([4.0, 4.0, 4.0])
+    values = (torch.from_numpy(lattice.corner_points()) - centre).norm(dim=-1) - 2
+    field = SurfaceField(lattice, values.to(device), 4.0, 0.5)
+    optimizer = _Optimizer(field)
+    rays = surface.Rays(torch.tensor([[4.0, 4.0, -1.0], [4.0, -1.0, 4.0]], device=device),
+                        torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]], device=device),
+                        torch.ones(2, device=device), torch.full((2,), 9.0, device=device))
+    half = torch.full((2,), 0.5, device=device)
+    surface.render(field.rows, rays, half, 0.5)
+    surface.add_gradient(field.rows, rays, half, 0.5, STEP, torch.ones(2, 4, device=device), half, *optimizer.buffers)
+    optimizer.step(field, 0.0, 0.0)

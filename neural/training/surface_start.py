@@ -1,0 +1,99 @@
+"""Where the surface begins: the visual hull, carved where the views see through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..fields.common import Field
+from ..geometry.posed import PosedPicture
+from ..rendering.lattice import Lattice
+
+VOTES = 6  # views that must see through a place before it is carved
+SPARE = 1.0  # voxels in front of the surface that a view sees which it does not carve: its depth is not exact
+OPAQUE = 0.8  # alpha from which a pixel's depth counts
+SHRINK = 4  # the field's depth is rendered this much smaller than the pictures
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """Depth (H, W) along a camera's axis, NaN where it is not known."""
+
+    depth: np.ndarray
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    world_from_camera: np.ndarray
+
+
+def depths_of_field(field: Field, pictures: Sequence[PosedPicture]) -> list[DepthMap]:
+    """What the field looks like from the pictures' cameras, in smaller pictures."""
+    maps = []
+    for p in pictures:
+        height, width = (max(n // SHRINK, 1) for n in p.rgba_srgb.shape[:2])
+        y, x = height / p.rgba_srgb.shape[0], width / p.rgba_srgb.shape[1]
+        lens = (p.fx * x, p.fy * y, p.cx * x, p.cy * y)
+        seen = field.render(*lens, width, height, p.world_from_camera)
+        maps.append(DepthMap(np.where(seen.alpha > OPAQUE, seen.depth, np.nan), *lens, p.world_from_camera))
+    return maps
+
+
+def depths_of_pictures(pictures: Sequence[PosedPicture]) -> list[DepthMap]:
+    """The depth that came with the pictures, where they are opaque."""
+    return [DepthMap(np.where(p.rgba_srgb[..., 3] > OPAQUE, p.depth, np.nan), p.fx, p.fy, p.cx, p.cy,
+                     p.world_from_camera) for p in pictures if p.depth is not None]
+
+
+def hull_distances(pictures: Sequence[PosedPicture], lattice: Lattice, box: np.ndarray) -> np.ndarray:
+    """Signed distances (X + 1, Y + 1, Z + 1) in voxels to the box cut by all silhouettes, to a fraction of a voxel.
+
+    A view's is the distance to its silhouette's outline in the picture times the depth over the focal length; what
+    lies outside a picture is not known from it.
+    """
+    points = lattice.corner_points().reshape(-1, 3).astype(np.float64)
+    distances = np.maximum(box[0] - points, points - box[1]).max(1)
+    for p in pictures:
+        if not p.has_alpha:
+            continue
+        silhouette = p.rgba_srgb[..., 3] > 0.5
+        outline = ndimage.distance_transform_edt(~silhouette) - ndimage.distance_transform_edt(silhouette)
+        outline -= 0.5 * np.sign(outline)  # from a pixel's centre to the edge between two pixels
+        if p.weight is not None:
+            outline[p.weight == 0] = -np.inf
+        x, y, z = _project(points, p)
+        height, width = silhouette.shape
+        known = (x >= 0) & (y >= 0) & (x < width) & (y < height) & (z > 0)
+        pixels = ndimage.map_coordinates(outline, [y[known] - 0.5, x[known] - 0.5], order=1, mode="nearest")
+        distances[known] = np.maximum(distances[known], pixels * z[known] / min(p.fx, p.fy))
+    return (distances / lattice.voxel).reshape(lattice.corners)
+
+
+def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) -> np.ndarray:
+    """`distances` (in voxels) where at least VOTES maps see further than a place, theirs in front of what they see.
+
+    Fog in front of a plain side misleads a few views, a concave part is seen through by many; the margin leaves
+    thin layers alone, which the silhouettes know better.
+    """
+    points = lattice.corner_points().reshape(-1, 3).astype(np.float64)
+    most = np.full((VOTES, len(points)), -np.inf, np.float32)  # the largest distances so far
+    for m in maps:
+        x, y, z = _project(points, m)
+        height, width = m.depth.shape
+        known = (x >= 0) & (y >= 0) & (x < width) & (y < height) & (z > 0)
+        front = np.full(len(points), -np.inf, np.float32)
+        front[known] = m.depth[y[known].astype(int), x[known].astype(int)] - z[known]
+        most[0] = np.fmax(most[0], front)
+        most.sort(axis=0)
+    seen_through = most[0] / lattice.voxel - SPARE
+    return np.maximum(distances, seen_through.reshape(distances.shape).clip(max=4 * SPARE))
+
+
+def _project(points: np.ndarray, camera: PosedPicture | DepthMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column, row and depth of world points (N, 3)."""
+    x, y, z = ((points - camera.world_from_camera[:3, 3]) @ camera.world_from_camera[:3, :3]).T
+    depth = np.where(z == 0, np.nan, -z)
+    return camera.fx * x / depth + camera.cx, camera.cy - camera.fy * y / depth, -z
