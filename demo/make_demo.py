@@ -21,7 +21,7 @@ from mathutils import Matrix, Vector
 
 HERE = Path(__file__).resolve().parent
 SCALE = 0.1  # the hen is modelled in decimetres
-CELLS = 88  # of the grid along her longest side
+CELLS = 96  # of the grid along her longest side
 CAMERAS = 52
 
 
@@ -112,6 +112,8 @@ def surface_nets(distance, low, high, cells):
 
 def make_hen():
     points, quads = surface_nets(hen, (-2.3, -1.3, -1.2), (2.1, 1.3, 2.1), CELLS)
+    edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all(), "not manifold: choose other CELLS"
     mesh = bpy.data.meshes.new("Hen")
     mesh.from_pydata(points * SCALE, [], quads.tolist())
     mesh.shade_smooth()
@@ -269,7 +271,7 @@ def baked(subject, side):
         scene.render.engine, scene.cycles.samples, scene.render.bake.margin = "CYCLES", 16, 8
         bpy.ops.object.bake(type="EMIT")
     image.filepath_raw, image.file_format = os.path.join(tempfile.mkdtemp(), "hen_paint.webp"), "WEBP"
-    image.save(quality=84)
+    image.save(quality=80)
     image.source = "FILE"
     image.pack()
     image.filepath_raw = "//hen_paint.webp"
