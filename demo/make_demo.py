@@ -271,7 +271,7 @@ def baked(subject, side):
         scene.render.engine, scene.cycles.samples, scene.render.bake.margin = "CYCLES", 16, 8
         bpy.ops.object.bake(type="EMIT")
     image.filepath_raw, image.file_format = os.path.join(tempfile.mkdtemp(), "hen_paint.webp"), "WEBP"
-    image.save(quality=78)
+    image.save(quality=82)
     image.source = "FILE"
     image.pack()
     image.filepath_raw = "//hen_paint.webp"
@@ -333,7 +333,7 @@ def make_scene():
     corners = np.array([v.co for v in subject.data.vertices])
     centre = Vector((corners.min(axis=0) + corners.max(axis=0)) / 2)
     collection("Subject", [subject])
-    baked(subject, 1152)
+    baked(subject, 1024)
     cameras = [add_camera(n + 1, Vector(d), centre, 0.72) for n, d in enumerate(directions(CAMERAS))]
     collection("Cameras", cameras)
     collection("Light", [add_lamp("Key", (0.7, -0.8, 1.0), 0.8, 16, (1.0, 0.94, 0.86), centre),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-import importlib.util
 
 HERE = Path(__file__).with_name("blender")
 
 pytestmark = pytest.mark.gui
 
 
-def wheels() -> object:
+def wheels() -> ModuleType:
     spec = importlib.util.spec_from_file_location("wheels", Path(__file__).with_name("test_blender_wheels.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -33,13 +34,27 @@ def blender_words(version: str, profile: Path) -> list[str]:
     return ["bash", script, "gui", version, "--profile", str(profile), "--"]
 
 
-@pytest.mark.parametrize("version", ["5.2", "4.3"])
-def test_an_artist_reconstructs_cancels_resumes_undoes_and_does_it_again(version: str, tmp_path: Path) -> None:
-    made = wheels().with_stand_in(wheels().build(tmp_path), tmp_path)  # type: ignore[attr-defined]
-    pictures = Path(os.environ.get("MAQUETTE_PICTURES") or tmp_path) / f"gui-{version}"
-    pictures.mkdir(parents=True, exist_ok=True)
-    said = subprocess.run([*blender_words(version, tmp_path / "profile"), "--enable-event-simulate", "--python",
-                           HERE / "gui_capture.py", "--", made, sys.executable, pictures],
+def run(version: str, tmp_path: Path, script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*blender_words(version, tmp_path / "profile"), "--enable-event-simulate", "--python",
+                           HERE / script, "--", *words],
                           env={k: v for k, v in os.environ.items() if k != "MAQUETTE_JOBS"}, timeout=400,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stand_in(tmp_path: Path) -> Path:
+    return wheels().with_stand_in(wheels().build(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("version", ["5.2", "4.3"])
+def test_an_artist_reconstructs_cancels_resumes_undoes_and_does_it_again(version: str, tmp_path: Path) -> None:
+    pictures = Path(os.environ.get("MAQUETTE_PICTURES") or tmp_path) / f"gui-{version}"
+    pictures.mkdir(parents=True, exist_ok=True)
+    said = run(version, tmp_path, "gui_capture.py", stand_in(tmp_path), sys.executable, pictures)
     assert said.returncode == 0, f"{said.stdout[-4000:]}\n(pictures in {pictures})"
+
+
+def test_a_file_closed_during_a_job_finds_it_when_it_is_opened_again(tmp_path: Path) -> None:
+    built, file = stand_in(tmp_path), tmp_path / "scene.blend"
+    for word in ("start", "find"):
+        said = run("5.2", tmp_path, "gui_reopen.py", word, built, sys.executable, file)
+        assert said.returncode == 0, f"{word}: {said.stdout[-4000:]}"
