@@ -88,7 +88,7 @@ class Pixels:
 
 
 def picture_rays(camera: Camera, width: int, height: int, lattice: Lattice, device: torch.device,
-                 chunk: int = 2**17) -> Iterator[tuple[Rays, Tensor]]:
+                 chunk: int = 2**14) -> Iterator[tuple[Rays, Tensor]]:
     """The rays of a whole picture row by row, in chunks that fit in memory, with their depth per voxel."""
     on = torch.from_numpy(camera.on(lattice)).to(device)
     for start in range(0, width * height, chunk):

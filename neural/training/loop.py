@@ -124,3 +124,4 @@ def run(trainer: Trainer, pictures: Sequence[PosedPicture], seconds: float, used
         checkpoint.save(trainer, used)
         raise
     checkpoint.save(trainer, max(used, seconds))
+    on_progress(1.0, message)
