@@ -271,7 +271,7 @@ def baked(subject, side):
         scene.render.engine, scene.cycles.samples, scene.render.bake.margin = "CYCLES", 16, 8
         bpy.ops.object.bake(type="EMIT")
     image.filepath_raw, image.file_format = os.path.join(tempfile.mkdtemp(), "hen_paint.webp"), "WEBP"
-    image.save(quality=82)
+    image.save(quality=68)
     image.source = "FILE"
     image.pack()
     image.filepath_raw = "//hen_paint.webp"
