@@ -50,6 +50,7 @@ class GridTrainer:
         self._learns_background = not all(p.has_alpha for p in pictures)
         self._background = torch.full((3,), GREY, device=device)
         self._stage, self._number = 0, 0
+        self._rays: _RayTable | None = None  # found at the first step of a stage
         lattice = self._lattice()
         hull = torch.from_numpy(visual_hull(pictures, lattice)).to(device)
         self._begin(GridField(lattice, hull, self._background))
@@ -110,7 +111,7 @@ class GridTrainer:
 
     def _begin(self, field: GridField) -> None:
         self._field, self._optimizer = field, _Optimizer(field)
-        self._rays: _RayTable | None = None  # found at the next step
+        self._rays = None
 
     def _refine(self) -> None:
         """Go on with the cells that have been seen, on the stage's lattice."""
