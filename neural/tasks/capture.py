@@ -29,6 +29,7 @@ from ..meshing.marching_cubes import marching_cubes
 from ..meshing.normals import smooth_normals
 from ..meshing.texture import bake
 from ..meshing.unwrap import unwrap
+from ..rendering.bounds import box_of_points
 from ..training.fit import fit
 
 # Written by a gatherer that has the true surface: the meshes of a Blender scene whose views were rendered.
@@ -41,10 +42,10 @@ def run(context: Context) -> None:
     assert isinstance(recipe, Capture)
     with _timed(context, "read"):
         context.stage("Reading views", 0.04)
-        views = _views(context, recipe)
+        views, box = _views(context, recipe)
     with _timed(context, "train"):
         context.stage("Training", 0.72)
-        field = fit(views, recipe, seed=context.seed, device=context.device, box=None,
+        field = fit(views, recipe, seed=context.seed, device=context.device, box=box,
                     checkpoint=context.checkpoint, on_progress=context.progress, on_preview=context.preview)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
@@ -71,14 +72,17 @@ def _timed(context: Context, name: str) -> Iterator[None]:
     context.report.setdefault("seconds", {})[name] = round(time.monotonic() - start, 2)
 
 
-def _views(context: Context, recipe: Capture) -> list[PosedPicture]:
+def _views(context: Context, recipe: Capture) -> tuple[list[PosedPicture], np.ndarray | None]:
+    """The input's pictures, and the subject's box where something other than their alpha tells it."""
     capture = captures.with_hold_out(captures.read(context.input / captures.FILE), recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
     views = load_views(capture, context.warn, recipe.longest_side(), context.progress)
     train = sum(v.split == "train" for v in views)
     context.report["views"] = {"train": train, "test": len(views) - train}
-    return views
+    if capture.box is None and capture.points is not None and not any(v.has_alpha for v in views):
+        return views, box_of_points(capture.points)
+    return views, capture.box
 
 
 def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],
@@ -107,7 +111,7 @@ def over_white(rgb_premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 def _surface(context: Context, field: Field, recipe: Capture) -> Mesh:
     values, world_from_grid = field.level_grid()
-    mesh = marching_cubes(values, world_from_grid)
+    mesh = marching_cubes(values, world_from_grid, closed=True)
     if len(mesh.faces) == 0:
         raise InputError("views: no surface was found in them; check that the cameras look at the subject and "
                          "that its alpha or masks are right, or train longer")
