@@ -47,23 +47,18 @@ def rays_through(shape=(13, 12, 11), number=200, seed=1):
 def test_the_weights_are_those_of_the_published_check_values(body):
     # f = (.3, .1, −.1, −.3) along the ray and s = 20: α (.117020, .864665, .979257), w (.117020, .763482, .117020).
     f = torch.tensor([0.3, 0.1, -0.1, -0.3])
-    row = torch.arange(4, dtype=torch.int32).view(4, 1, 1).expand(4, 2, 2).contiguous()
     color = torch.zeros(4, 12)
-    color[:, 0] = torch.tensor([0.0, 1.0, 0.0, 0.0])  # red 1 in the second sample alone
-    color[:, 1] = torch.tensor([0.0, 0.0, 0.0, 1.0])
-    rows = surface.Rows(f, color, row, torch.zeros(3, 1, 1, dtype=torch.uint8))
-    ray = Rays(torch.tensor([[0.0, 0.5, 0.5]]), torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1), torch.full((1,), 3.0))
-    # The last sample lies at the lattice's far side, just inside.
-    ray = Rays(ray.origins, ray.directions, ray.near, torch.full((1,), 2.9999 + 1e-3))
-    f4 = surface.Rows(torch.cat([f, f[-1:]]), torch.cat([color, color[-1:]]),
+    color[1, 0], color[3, 1] = 1.0, 1.0  # red in the second sample alone, green in the last
+    # The last sample lies on the fifth corner's cell.
+    ray = Rays(torch.tensor([[0.0, 0.5, 0.5]]), torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1), torch.full((1,), 3.5))
+    rows = surface.Rows(torch.cat([f, f[-1:]]), torch.cat([color, color[-1:]]),
                       torch.arange(5, dtype=torch.int32).view(5, 1, 1).expand(5, 2, 2).contiguous(),
                       torch.zeros(4, 1, 1, dtype=torch.uint8))
-    seen = body.render(f4, ray, torch.zeros(1), 1 / 20, 1.0)
+    seen = body.render(rows, ray, torch.zeros(1), 1 / 20, 1.0)
     w = (0.117020, 0.763482, 0.117020)
     assert 1 - seen.transmittance.item() == pytest.approx(sum(w), abs=2e-5)
     assert seen.rgb[0, 0].item() == pytest.approx((w[0] + w[1]) / 2, abs=2e-5)
     assert seen.rgb[0, 1].item() == pytest.approx(w[2] / 2, abs=2e-5)
-    assert rows.sdf is not None
 
 
 def test_the_fused_rendering_is_the_reference():

@@ -106,10 +106,13 @@ class SurfaceField:
         scale = lattice.voxel / self.lattice.voxel
         lower = torch.from_numpy((lattice.lower - self.lattice.lower) / self.lattice.voxel).float()
         values = self.dense()
-        if lattice is not self.lattice:
+        if lattice is self.lattice:
+            # What lies beside the surface stays, so that the surface does not move.
+            values = torch.where(values.abs() < 1, values, redistance(values))
+        else:
             axes = [lower[a] + scale * torch.arange(lattice.corners[a]) for a in range(3)]
-            values = resample(values, axes) / scale
-        field = SurfaceField(lattice, redistance(values), band, width)
+            values = redistance(resample(values, axes) / scale)
+        field = SurfaceField(lattice, values, band, width)
         index = field.corner_index * scale + lower.to(values.device)
         field.rows.color.copy_(self.colors_at(index))
         return field

@@ -7,8 +7,6 @@ The hull carved by that is where the signed distance begins; it is rendered with
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,9 +25,8 @@ from ..rendering.rays import Pixels
 from .grid import GridTrainer
 from .surface_start import carved, depths_of_field, depths_of_pictures, hull_distances
 
-X = json.loads(os.environ.get("SX", "{}"))
-DENSITY_SHARE = X.get("dshare", 0.15)  # of the time for the density field
-DENSITY_RESOLUTION = X.get("dres", 0.4)  # of the recipe's
+DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes before the first stage
+DENSITY_UNTIL = 0.19  # of its own schedule: while its steps are still large and its lattice is coarse
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,16 @@ class Stage:
     rate: float  # Adam's for the distances, voxels; falls to FALL of it
 
 
-STAGES = tuple(Stage(*s) for s in X.get("stages", ((0.15, 0.5, (1.5, 0.7), 0.05), (0.4, 1.0, (0.8, 0.4), 0.04))))
+STAGES = (Stage(0.15, 0.5, (1.5, 0.7), 0.05), Stage(0.3, 1.0, (0.8, 0.35), 0.04))
 BATCH = 4096  # rays in a step
 STEP = 0.7  # voxels between samples
-COLOR_RATE, FALL = X.get("crate", 0.02), X.get("fall", 0.2)
-ALPHA = X.get("alpha", 0.5)  # weight of alpha's loss against colour's
-LAPLACIAN, EIKONAL = X.get("lap", 0.002), X.get("eik", 0.005)
-DECAY = X.get("decay", 0.02)  # pull of the view-dependent colour towards none
-# Larger than a gradient that is only smoothness and noise: such rows take small steps, unlike Adam's usual.
-ADAM_EPS = X.get("eps", 0.02)
+FALL = 0.2
+COLOR_RATE, COLOR_FALL = 0.03, 0.01  # Adam's for colours, and what it falls to over the time: else they are noisy
+ALPHA = 0.5  # weight of alpha's loss against colour's
+LAPLACIAN, EIKONAL = 0.002, 0.005
+DECAY = 2.0  # pull of the view-dependent colour towards none
+# Of the order of a distance's gradient: where there is only noise and smoothness, steps stay small.
+ADAM_EPS = 0.002
 MARGIN = 3  # voxels around the subject's box
 SPARE_BAND = 1.5  # voxels that the surface may move before the band follows
 REBAND = 0.06  # share of the time after which it does
@@ -65,7 +63,7 @@ def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capt
 
 
 class SurfaceTrainer:
-    """Optimises a `SurfaceField`; until DENSITY_SHARE of the time, a `GridField` that tells where it begins."""
+    """Optimises a `SurfaceField`; until the first stage begins, a `GridField` that tells where it begins."""
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
                  device: torch.device):
@@ -87,7 +85,7 @@ class SurfaceTrainer:
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
         if fraction < STAGES[0].begin and self._stage < 0:
-            return self._density.step(fraction / STAGES[0].begin)
+            return self._density.step(DENSITY_UNTIL * fraction / STAGES[0].begin)
         self._prepare(fraction)
         stage = STAGES[self._stage]
         end = STAGES[self._stage + 1].begin if self._stage + 1 < len(STAGES) else 1.0
@@ -104,7 +102,7 @@ class SurfaceTrainer:
         alpha_weight = ALPHA * self._pixels.has_alpha(index).float()
         loss = surface.add_gradient(field.rows, self._pixels.rays(index, field.lattice), offset, field.width, STEP,
                                     self._pixels.rgba[index], alpha_weight, *optimizer.buffers)
-        optimizer.step(field, stage.rate * FALL**part, COLOR_RATE * FALL**part)
+        optimizer.step(field, stage.rate * FALL**part, COLOR_RATE * COLOR_FALL ** (fraction - STAGES[0].begin))
         return loss
 
     def field(self) -> Field:
@@ -117,6 +115,7 @@ class SurfaceTrainer:
         if self._stage < 0:
             return about | {f"density.{name}": value for name, value in self._density.state().items()}
         f = self._field
+        f.refresh()  # as load_state does, so that both go on with the same cells
         return about | {"inside": f.inside, "corners": f.corner_index, "width": torch.tensor(f.width), "sdf": f.rows.sdf,
                         "color": f.rows.color, **self._optimizer.moments}
 

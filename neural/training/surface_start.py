@@ -12,8 +12,8 @@ from ..fields.common import Field
 from ..geometry.posed import PosedPicture
 from ..rendering.lattice import Lattice
 
-VOTES = 6  # views that must see through a place before it is carved
-SPARE = 1.0  # voxels in front of the surface that a view sees which it does not carve: its depth is not exact
+VOTES = 4  # views that must see through a place before it is carved
+OPENING = 2.0  # voxels; what is carved must hold a ball of this radius
 OPAQUE = 0.8  # alpha from which a pixel's depth counts
 SHRINK = 4  # the field's depth is rendered this much smaller than the pictures
 
@@ -73,10 +73,10 @@ def hull_distances(pictures: Sequence[PosedPicture], lattice: Lattice, box: np.n
 
 
 def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) -> np.ndarray:
-    """`distances` (in voxels) where at least VOTES maps see further than a place, theirs in front of what they see.
+    """`distances` (in voxels), carved where at least VOTES maps see further than a place.
 
-    Fog in front of a plain side misleads a few views, a concave part is seen through by many; the margin leaves
-    thin layers alone, which the silhouettes know better.
+    Gloss and noise make a density field's depth eat into plain sides, in layers that are thin: what is carved is
+    opened by a ball, so that such layers stay as the silhouettes have them and concave parts go to their full depth.
     """
     points = lattice.corner_points().reshape(-1, 3).astype(np.float64)
     most = np.full((VOTES, len(points)), -np.inf, np.float32)  # the largest distances so far
@@ -88,8 +88,13 @@ def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) ->
         front[known] = m.depth[y[known].astype(int), x[known].astype(int)] - z[known]
         most[0] = np.fmax(most[0], front)
         most.sort(axis=0)
-    seen_through = most[0] / lattice.voxel - SPARE
-    return np.maximum(distances, seen_through.reshape(distances.shape).clip(max=4 * SPARE))
+    seen_through = (most[0] / lattice.voxel).reshape(distances.shape).clip(max=2)
+    core = ndimage.distance_transform_edt((distances < 0) & (seen_through > 0)) > OPENING
+    if not core.any():
+        return distances
+    # Half a voxel more reaches the surface between corners.
+    opened = ndimage.distance_transform_edt(~core) <= OPENING + 0.5
+    return np.where(opened, np.maximum(distances, seen_through), distances)
 
 
 def _project(points: np.ndarray, camera: PosedPicture | DepthMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
