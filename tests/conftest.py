@@ -51,21 +51,6 @@ def shared() -> Path:
     return SHARED
 
 
-def blender_pythons() -> dict[str, Path]:
-    """The Pythons with bpy by Blender's version: run.py's, or those below the folder MAQUETTE_BLENDERS."""
-    folder = Path(os.environ.get("MAQUETTE_BLENDERS") or ROOT / ".blenders")
-    return {python.parents[1].name: python for python in sorted(folder.glob("*/bin/python"))}
-
-
-@pytest.fixture(scope="session")
-def real_blender() -> Path:
-    """The script that runs a Blender with a window on a screen of its own."""
-    script = SHARED / "tools" / "real_blender.sh"
-    if not script.exists():
-        pytest.skip("there is no ../shared/tools/real_blender.sh beside this checkout")
-    return script
-
-
 @pytest.fixture(autouse=True)
 def jobs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees or leaves jobs in the user's cache."""

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 HERE = Path(__file__).with_name("blender")
+SHARED_SCRIPT = Path(__file__).parents[2] / "shared" / "tools" / "real_blender.sh"
 
 pytestmark = pytest.mark.gui
 
@@ -26,8 +27,8 @@ def wheels() -> ModuleType:
 
 def blender_words(version: str, profile: Path) -> list[str]:
     """What opens a Blender with a window: the script that brings one, else the blender on the PATH."""
-    script = os.environ.get("MAQUETTE_REAL_BLENDER")
-    if not script:
+    script = os.environ.get("MAQUETTE_REAL_BLENDER") or SHARED_SCRIPT
+    if not Path(script).exists():
         return ["blender"]
     if subprocess.run(["bash", script, "install", version], stdout=subprocess.DEVNULL).returncode == 77:
         pytest.skip(f"Blender {version} cannot be had on this machine")

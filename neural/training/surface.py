@@ -26,6 +26,9 @@ from .grid import GridTrainer
 from .surface_start import carved, depths_of_field, depths_of_pictures, hull_distances
 
 DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes before the first stage
+# Steps, however much time there is: with more, fog explains the pictures and the density's depth gets worse. It
+# takes no more than a share of the time, and with too few steps its depth is worth nothing.
+DENSITY_STEPS, DENSITY_SHARE, DENSITY_FEWEST = 600, 0.15, 100
 DENSITY_UNTIL = 0.19  # of its own schedule: while its steps are still large and its lattice is coarse
 
 
@@ -39,7 +42,7 @@ class Stage:
     rate: float  # Adam's for the distances, voxels; falls to FALL of it
 
 
-STAGES = (Stage(0.15, 0.5, (1.5, 0.7), 0.05), Stage(0.3, 1.0, (0.8, 0.35), 0.04))
+STAGES = (Stage(0.0, 0.5, (1.5, 0.7), 0.05), Stage(0.25, 1.0, (0.8, 0.2), 0.04))
 BATCH = 4096  # rays in a step
 STEP = 0.7  # voxels between samples
 FALL = 0.2
@@ -63,7 +66,7 @@ def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capt
 
 
 class SurfaceTrainer:
-    """Optimises a `SurfaceField`; until the first stage begins, a `GridField` that tells where it begins."""
+    """Optimises a `SurfaceField`; before it, for a while, a `GridField` that tells where it begins."""
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
                  device: torch.device):
@@ -84,8 +87,9 @@ class SurfaceTrainer:
 
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
-        if fraction < STAGES[0].begin and self._stage < 0:
-            return self._density.step(DENSITY_UNTIL * fraction / STAGES[0].begin)
+        if self._stage < 0 and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
+            self._number += 1
+            return self._density.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
         self._prepare(fraction)
         stage = STAGES[self._stage]
         end = STAGES[self._stage + 1].begin if self._stage + 1 < len(STAGES) else 1.0
@@ -102,7 +106,7 @@ class SurfaceTrainer:
         alpha_weight = ALPHA * self._pixels.has_alpha(index).float()
         loss = surface.add_gradient(field.rows, self._pixels.rays(index, field.lattice), offset, field.width, STEP,
                                     self._pixels.rgba[index], alpha_weight, *optimizer.buffers)
-        optimizer.step(field, stage.rate * FALL**part, COLOR_RATE * COLOR_FALL ** (fraction - STAGES[0].begin))
+        optimizer.step(field, stage.rate * FALL**part, COLOR_RATE * COLOR_FALL**fraction)
         return loss
 
     def field(self) -> Field:
@@ -155,8 +159,9 @@ class SurfaceTrainer:
         self._banded = fraction
 
     def _start(self, lattice: Lattice, band: float, width: float) -> SurfaceField:
-        known = depths_of_pictures(self._pictures) if self._recipe.depth else []
-        maps = known or depths_of_field(self._density.field(), self._pictures)
+        maps = depths_of_pictures(self._pictures) if self._recipe.depth else []
+        if not maps and self._number >= DENSITY_FEWEST:
+            maps = depths_of_field(self._density.field(), self._pictures)
         values = carved(hull_distances(self._pictures, lattice, self._box), maps, lattice)
         return SurfaceField(lattice, redistance(torch.from_numpy(values).float().to(self._device)), band, width)
 
