@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rendered:
-    """What a field looks like from a pinhole camera."""
+    """What a field, or a mesh, looks like from a pinhole camera."""
 
     rgb_srgb: np.ndarray  # (H, W, 3) float32, sRGB-encoded, premultiplied by alpha
     alpha: np.ndarray  # (H, W) float32

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ...formats.mesh import Mesh
+from ..fields.common import Rendered
 from ..kernels.raster import Fragments, rasterise
 
 _GREY = 0.8
 
 
-class MeshPicture(NamedTuple):
-    """A rendered mesh. Colour is premultiplied sRGB, as a field's rendering is."""
-
-    rgb_srgb: np.ndarray  # (H, W, 3) float32
-    alpha: np.ndarray  # (H, W) float32
-    depth: np.ndarray  # (H, W) float32 metres along the camera's axis, NaN where there is nothing
-    normal: np.ndarray  # (H, W, 3) float32 world, zero where there is nothing
-
-
 def render(mesh: Mesh, fx: float, fy: float, cx: float, cy: float, width: int, height: int,
-           world_from_camera: np.ndarray, *, supersampling: int = 2) -> MeshPicture:
+           world_from_camera: np.ndarray, *, supersampling: int = 2) -> Rendered:
     """Draw a mesh with its texture, else its vertex colours, else grey; each pixel is the mean of its samples."""
     s = supersampling
     corners = project(mesh.vertices, s * fx, s * fy, s * cx, s * cy, world_from_camera)[mesh.faces]
@@ -36,7 +26,7 @@ def render(mesh: Mesh, fx: float, fy: float, cx: float, cy: float, width: int, h
     depth = _pooled(np.where(hit, seen.depth, 0), s) / np.where(alpha > 0, alpha, np.nan)
     normal = _pooled(normal, s)
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    return MeshPicture(_pooled(rgb, s), alpha, depth, normal / np.maximum(length, 1e-12))
+    return Rendered(_pooled(rgb, s), alpha, depth, normal / np.maximum(length, 1e-12))
 
 
 def project(points: np.ndarray, fx: float, fy: float, cx: float, cy: float,
