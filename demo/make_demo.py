@@ -240,8 +240,15 @@ def paint():
     colour = mixed((x > 1.535) & (z > 0.8), colour, OCHRE)
     colour = mixed(distance(EYE) < 0.165, colour, WHITE)
     colour = mixed(distance(EYE) < 0.11, colour, INK)
-    # Foot: bare clay. Specks all over.
+    # Foot: bare clay, and under it the potter's mark: a hen's track in a ring. Specks all over.
     colour = mixed(z < wobble * 0.05 - 0.66, colour, CLAY)
+    under = z < -0.85
+    reach = (x.square() + y.square()).math("SQRT")
+    turn = y.math("ARCTAN2", x)
+    colour = mixed(under & (reach < 0.42), colour, CREAM)
+    colour = mixed(under & (reach > 0.3) & (reach < 0.35), colour, INK)
+    colour = mixed(under & (reach < 0.25) & ((turn * 3.0).math("COSINE") > 0.85), colour, INK)
+    colour = mixed(under & (reach > 0.37) & (reach < 0.42) & ((turn * 14.0).math("COSINE") > 0.2), colour, TEAL)
     specks = texture("ShaderNodeTexVoronoi", 5.5, "Distance") < 0.13
     colour = mixed(specks, colour, [0.35 * c for c in CLAY])
     tree.links.new(colour.socket, surface.inputs["Base Color"])

@@ -137,13 +137,26 @@ def test_a_place_is_carved_where_enough_views_see_through_it():
     assert carved(solid, through + blind, lattice)[tuple(n // 2 for n in lattice.cells)] > 0
 
 
-def test_thin_layers_are_not_carved():
+def test_one_map_that_sees_too_deep_carves_nothing():
     lattice = ball_lattice()
     solid = np.where(ball_distances(lattice).numpy() < 0, -1.0, 1.0)
-    # Seen from above, each sees two voxels below the ball's top.
-    top = RADIUS - 2 * lattice.voxel
-    maps = [DepthMap(np.full((32, 32), 2.0 - top), 20.0, 20.0, 16.0, 16.0, look_from([0.0, 0.0, 1.0]))] * 4
-    assert (carved(solid, maps, lattice) == solid).all()
+    top = np.argmin(np.abs(lattice.corner_points() - [0.0, 0.0, RADIUS - lattice.voxel]).sum(-1))
+    lens = (20.0, 20.0, 16.0, 16.0)
+    exact = [DepthMap(np.full((32, 32), 2.0 - RADIUS), *lens, look_from([0.0, 0.0, 1.0]))] * 7
+    deep = DepthMap(np.full((32, 32), 2.0 - RADIUS + 10 * lattice.voxel), *lens, look_from([0.0, 0.0, 1.0]))
+    assert carved(solid, [*exact, deep], lattice).flat[top] < 0 < carved(solid, [deep] * 8, lattice).flat[top]
+
+
+def test_views_from_behind_a_surface_do_not_count():
+    lattice = ball_lattice()
+    solid = np.where(ball_distances(lattice).numpy() < 0, -1.0, 1.0)
+    lens = (20.0, 20.0, 16.0, 16.0)
+    # Seen from above the upper half is empty; from below the lower half's surface is all there is to see.
+    above = [DepthMap(np.full((32, 32), 2.0), *lens, look_from([0.0, 0.0, 1.0]))] * 4
+    below = [DepthMap(np.full((32, 32), 2.0 - RADIUS), *lens, look_from([0.0, 0.0, -1.0]))] * 20
+    x, y, z = (n // 2 for n in lattice.cells)
+    found = carved(solid, above + below, lattice)
+    assert found[x, y, z + 4] > 0 > found[x, y, z - 2]
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_adam_moves_touched_rows_alone_and_by_its_rate_at_first(body):
     into[touched == 0] = 0
     old, total = table.clone(), into.sum(0)
     rate = torch.linspace(0.1, 0.4, 16)
-    body.adam(table, torch.zeros(6, 16), torch.zeros(6, 16), into, touched, Steps(rate, 1))
+    body.adam(table, torch.zeros(6, 16), torch.zeros(6, 16), into, touched, Steps(rate, 1, torch.full((16,), 1e-8)))
     used = slice(density.USED)
     torch.testing.assert_close(table[:, used], (old - rate * total.sign())[:, used], atol=1e-5, rtol=0)
     assert not into[..., used].any() and not touched.any()

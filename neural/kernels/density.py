@@ -24,7 +24,7 @@ USED = 13  # of them, the parameters
 SHIFT = -3.0  # density 0 is thin, so that a fresh field is neither opaque nor without gradients
 THIN = 1e-4
 STOP = 1e-3
-BETA1, BETA2, EPS = 0.9, 0.99, 1e-8  # Adam's
+BETA1, BETA2 = 0.9, 0.99  # Adam's
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Steps:
 
     rate: Tensor  # (16,) float32, by column of the table
     number: int  # of this step, from 1
+    eps: Tensor  # (16,) float32, the gradient below which a step is smaller than the rate
 
 
 def adam(table: Tensor, first: Tensor, second: Tensor, gradient: Tensor, touched: Tensor, steps: Steps) -> None:

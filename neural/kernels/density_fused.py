@@ -14,7 +14,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from .density import BETA1, BETA2, EPS, SHIFT, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SHIFT, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
 from .dispatch import compiled, inlined
 
 _f = np.float32
@@ -51,7 +51,7 @@ def extent(cell: Tensor, blocks: Tensor, rays: Rays) -> tuple[Tensor, Tensor]:
 
 def adam(table: Tensor, first: Tensor, second: Tensor, gradient: Tensor, touched: Tensor, steps: Steps) -> None:
     _adam(table.numpy(), first.numpy(), second.numpy(), gradient.numpy(), touched.numpy(), steps.rate.numpy(),
-          _f(1 - BETA1**steps.number), _f(1 - BETA2**steps.number))
+          steps.eps.numpy(), _f(1 - BETA1**steps.number), _f(1 - BETA2**steps.number))
 
 
 def _arrays(rows: Rows) -> tuple:
@@ -306,7 +306,7 @@ def _extent(cell, blocks, origins, directions, near, far, first, last):
 
 
 @compiled
-def _adam(table, first, second, gradient, touched, rate, bias1, bias2):
+def _adam(table, first, second, gradient, touched, rate, eps, bias1, bias2):
     for n in prange(len(table)):
         if not touched[:, n].any():
             continue
@@ -320,4 +320,4 @@ def _adam(table, first, second, gradient, touched, rate, bias1, bias2):
             m = _f(BETA1) * first[n, j] + _f(1 - BETA1) * g
             v = _f(BETA2) * second[n, j] + _f(1 - BETA2) * g * g
             first[n, j], second[n, j] = m, v
-            table[n, j] -= rate[j] * (m / bias1) / (math.sqrt(v / bias2) + _f(EPS))
+            table[n, j] -= rate[j] * (m / bias1) / (math.sqrt(v / bias2) + eps[j])

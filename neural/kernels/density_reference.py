@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .density import BETA1, BETA2, EPS, SHIFT, STOP, THIN, USED, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SHIFT, STOP, THIN, USED, Rays, Rows, Seen, Steps
 
 SAMPLES = 2**24  # that are looked up at once
 
@@ -91,7 +91,7 @@ def adam(table: Tensor, first: Tensor, second: Tensor, gradient: Tensor, touched
     m = BETA1 * first[rows] + (1 - BETA1) * total
     v = BETA2 * second[rows] + (1 - BETA2) * total.square()
     first[rows], second[rows] = m, v
-    table[rows] -= steps.rate * m / (1 - BETA1**steps.number) / ((v / (1 - BETA2**steps.number)).sqrt() + EPS)
+    table[rows] -= steps.rate * m / (1 - BETA1**steps.number) / ((v / (1 - BETA2**steps.number)).sqrt() + steps.eps)
     gradient[:, rows] = 0
     touched.zero_()
 

@@ -25,6 +25,11 @@ SEEN = 0.01  # a cell stays if it or a neighbour has had this weight in a pixel 
 BATCH = 4096  # rays in a step
 # Adam's rates for density, for colour of degree 0 and of degree 1, and what they fall to by the end.
 RATES, FALL = (0.3, 0.1, 0.05), 0.1
+EPS = 1e-8  # Adam's
+# A field that begins opaque has this density in the hull, and its colours alone are fitted for so many steps. What
+# would carve it must be a gradient larger than that of noise, times the longest side's cells squared, since a row
+# is the smaller a part of the picture the finer the lattice.
+OPAQUE, PAINTED, NOISE = 4.0, 100, 6e-4
 # Over this grey and with this weight of alpha, a pixel's loss is the mean of those over black and over white.
 GREY, ALPHA = 0.5, 0.75
 CHUNK = 2**16  # rays that are tested at once for what they meet
@@ -40,11 +45,13 @@ class GridTrainer:
     """Optimises a `GridField` for its pictures' squared error, coarse to fine.
 
     Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt.
+    `opaque` begins with a solid hull that is carved where the views disagree with it, in place of thin fog that
+    condenses: plain parts then stay as the silhouettes have them, and it takes longer.
     """
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
-                 device: torch.device):
-        self._box, self._resolution, self._seed = box, recipe.resolution, seed
+                 device: torch.device, opaque: bool = False):
+        self._box, self._resolution, self._seed, self._opaque = box, recipe.resolution, seed, opaque
         self._pixels = Pixels(pictures, device)
         self._among = torch.arange(len(self._pixels), device=device)
         self._learns_background = not all(p.has_alpha for p in pictures)
@@ -54,6 +61,7 @@ class GridTrainer:
         lattice = self._lattice()
         hull = torch.from_numpy(visual_hull(pictures, lattice)).to(device)
         self._begin(GridField(lattice, hull, self._background))
+        self._field.rows.table[:, 0] = OPAQUE * opaque
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
@@ -77,7 +85,12 @@ class GridTrainer:
         fall = FALL**fraction
         if self._learns_background:
             self._background.sub_(fall * by_background.to(rgba.device)).clamp_(0, 1)
-        self._optimizer.step(self._field, torch.tensor(_per_column(*RATES), device=rgba.device) * fall)
+        of_density, eps = RATES[0], EPS
+        if self._opaque:
+            of_density = RATES[0] * (self._number >= PAINTED)
+            eps = NOISE / max(self._field.lattice.cells)**2
+        rate = torch.tensor(_per_column(of_density, *RATES[1:]), device=rgba.device) * fall
+        self._optimizer.step(self._field, rate, eps)
         self._number += 1
         return loss
 
@@ -143,10 +156,12 @@ class _Optimizer:
         """What `density.add_gradient` writes to."""
         return self._gradient, self._touched, self.peak
 
-    def step(self, field: GridField, rate: Tensor) -> None:
+    def step(self, field: GridField, rate: Tensor, eps_of_density: float) -> None:
         self.number += 1
+        eps = torch.full_like(rate, EPS)
+        eps[0] = eps_of_density
         density.adam(field.rows.table, self.first, self.second, self._gradient, self._touched,
-                     Steps(rate, self.number))
+                     Steps(rate, self.number, eps))
 
     def take_over(self, other: _Optimizer, old: GridField, new: GridField) -> None:
         """The moments of the rows that a field on the same lattice has kept."""
@@ -201,4 +216,4 @@ def _optimise_one_ray(device: torch.device) -> None:
     density.extent(field.rows.cell, field.rows.blocks, rays)
     density.render(field.rows, rays, 0 * one)
     density.add_gradient(field.rows, rays, 0 * one, colour, one, colour[0], one, *optimizer.buffers)
-    optimizer.step(field, one.expand(density.WIDTH).contiguous())
+    optimizer.step(field, one.expand(density.WIDTH).contiguous(), EPS)

@@ -78,7 +78,7 @@ class SurfaceTrainer:
         self._optimizer: _Optimizer | None = None
         self._field: SurfaceField | None = None
         coarse = replace(recipe, resolution=max(round(DENSITY_RESOLUTION * recipe.resolution), 16))
-        self._density = GridTrainer(pictures, box, coarse, seed=seed, device=device)
+        self._density = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True)
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""

@@ -12,8 +12,9 @@ from ..fields.common import Field
 from ..geometry.posed import PosedPicture
 from ..rendering.lattice import Lattice
 
-VOTES = 4  # views that must see through a place before it is carved
-OPENING = 2.0  # voxels; what is carved must hold a ball of this radius
+VIEWS = 4  # fewer do not carve a place
+TRUNCATION = 4.0  # voxels
+TOO_DEEP = 0.5  # voxels that a density field's depth lies behind the surface: it is a mean over what is half opaque
 OPAQUE = 0.8  # alpha from which a pixel's depth counts
 SHRINK = 4  # the field's depth is rendered this much smaller than the pictures
 
@@ -73,28 +74,26 @@ def hull_distances(pictures: Sequence[PosedPicture], lattice: Lattice, box: np.n
 
 
 def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) -> np.ndarray:
-    """`distances` (in voxels), carved where at least VOTES maps see further than a place.
+    """`distances` (in voxels), carved where the maps see further than a place.
 
-    Gloss and noise make a density field's depth eat into plain sides, in layers that are thin: what is carved is
-    opened by a ball, so that such layers stay as the silhouettes have them and concave parts go to their full depth.
+    How much further is their mean over the views that do not see the place far behind a surface, each cut off
+    (Curless and Levoy 1996): the noise of the single maps averages out.
     """
-    points = lattice.corner_points().reshape(-1, 3).astype(np.float64)
-    most = np.full((VOTES, len(points)), -np.inf, np.float32)  # the largest distances so far
+    near = distances.ravel() < 1
+    points = lattice.corner_points().reshape(-1, 3)[near].astype(np.float64)
+    total, views = np.zeros(len(points)), np.zeros(len(points), int)
     for m in maps:
         x, y, z = _project(points, m)
         height, width = m.depth.shape
         known = (x >= 0) & (y >= 0) & (x < width) & (y < height) & (z > 0)
-        front = np.full(len(points), -np.inf, np.float32)
-        front[known] = m.depth[y[known].astype(int), x[known].astype(int)] - z[known]
-        most[0] = np.fmax(most[0], front)
-        most.sort(axis=0)
-    seen_through = (most[0] / lattice.voxel).reshape(distances.shape).clip(max=2)
-    core = ndimage.distance_transform_edt((distances < 0) & (seen_through > 0)) > OPENING
-    if not core.any():
-        return distances
-    # Half a voxel more reaches the surface between corners.
-    opened = ndimage.distance_transform_edt(~core) <= OPENING + 0.5
-    return np.where(opened, np.maximum(distances, seen_through), distances)
+        further = np.full(len(points), np.nan)
+        further[known] = (m.depth[y[known].astype(int), x[known].astype(int)] - z[known]) / lattice.voxel
+        counts = further > -TRUNCATION
+        total[counts] += further[counts].clip(max=TRUNCATION)
+        views += counts
+    seen_through = np.full(len(near), -np.inf)
+    seen_through[near] = np.where(views >= VIEWS, total / np.maximum(views, 1) - TOO_DEEP, -np.inf)
+    return np.maximum(distances, seen_through.reshape(distances.shape))
 
 
 def _project(points: np.ndarray, camera: PosedPicture | DepthMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
