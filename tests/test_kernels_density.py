@@ -82,6 +82,16 @@ def gradient(body, scene):
     return loss, by_background, into, touched, peak
 
 
+@pytest.mark.parametrize("opacity", [0.25, 0.9])
+def test_fused_and_reference_lose_light_at_the_same_distance(scene, opacity):
+    rows, rays, offset, _ = scene
+    found = density_fused.distance_at(rows, rays, offset, opacity, 0.5)
+    expected = density_reference.distance_at(rows, rays, offset, opacity, 0.5)
+    assert found.isfinite().any() and found.isinf().any()
+    assert ((found - expected).abs().nan_to_num(0) < 1e-4).float().mean() > 0.99  # a sample may fall on the threshold
+    assert (found.isinf() == expected.isinf()).float().mean() > 0.99
+
+
 def test_fused_and_reference_have_the_same_loss_and_gradients(scene):
     loss, by_background, into, touched, peak = gradient(density_fused, scene)
     expected = gradient(density_reference, scene)
@@ -130,6 +140,8 @@ def test_rendering_matches_nerfs_worked_example(body):
     assert seen.transmittance.item() == pytest.approx(0.082085, abs=1e-5)
     assert seen.distance.item() == pytest.approx(3.278191, abs=1e-5)
     assert seen.rgb[0].tolist() == pytest.approx([0.5 * 0.917915] * 3, abs=1e-5)
+    found = [body.distance_at(rows, rays, torch.tensor([0.5]), opacity, 1.0).item() for opacity in (0.3, 0.5, 0.95)]
+    assert found == [3.0, 4.0, float("inf")]  # 0.39 and 0.92 of the light are lost after the two cells
     weights = seen.distance.item() - 3 * 0.917915, 4 * 0.917915 - seen.distance.item()
     assert weights == pytest.approx((0.524446, 0.393469), abs=1e-5)
     assert seen.normal[0].tolist() == pytest.approx([-0.524446, 0.0, 0.0], abs=1e-5)

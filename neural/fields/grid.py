@@ -107,6 +107,15 @@ class GridField:
         image = torch.cat(parts).view(height, width, 8).numpy()
         return Rendered(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])
 
+    def depth_at(self, camera: Camera, width: int, height: int, opacity: float) -> np.ndarray:
+        """The depth (H, W) in metres along the camera's axis at which this share of light is lost, else NaN."""
+        parts = []
+        for rays, axial in picture_rays(camera, width, height, self.lattice, self.rows.table.device):
+            offset = torch.full_like(rays.near, 0.5)
+            distance = density.distance_at(self.rows, rays, offset, opacity, RENDER_STEP)
+            parts.append(torch.where(distance.isfinite(), distance * axial * self.lattice.voxel, torch.nan).cpu())
+        return torch.cat(parts).view(height, width).numpy()
+
     def level_grid(self) -> tuple[np.ndarray, np.ndarray]:
         """See `Field.level_grid`: the surface is where a voxel stops half of the light.
 

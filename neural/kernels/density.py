@@ -70,6 +70,12 @@ def render(rows: Rows, rays: Rays, offset: Tensor, step: float = 1.0) -> Seen:
     return dispatch.body("density", rows.table.device).render(rows, rays, offset, step)
 
 
+def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: float = 1.0) -> Tensor:
+    """The distance (N,) of the sample by which rays have lost the share `opacity` of their light, inf where they
+    keep more."""
+    return dispatch.body("density", rows.table.device).distance_at(rows, rays, offset, opacity, step)
+
+
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
                  alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor) -> tuple[float, Tensor]:
     """The rays' mean loss, its gradient with respect to `background` (3,), and to the table added to `gradient`.

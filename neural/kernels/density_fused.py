@@ -31,6 +31,12 @@ def render(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Seen:
     return Seen(seen[:, 0:3], seen[:, 3], seen[:, 4], seen[:, 5:8])
 
 
+def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: float) -> Tensor:
+    out = np.empty(len(rays.origins), np.float32)
+    _distance_at(*_arrays(rows), *_ray_arrays(rays), offset.numpy(), _f(step), _f(1 - opacity), out)
+    return torch.from_numpy(out)
+
+
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
                  alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor) -> tuple[float, Tensor]:
     buffers = len(gradient)
@@ -202,6 +208,30 @@ def _render(table, cell, corners, blocks, thickness, origins, directions, near, 
                 _add_normal(table, corners[c], fx, fy, fz, weight, out[r])
                 through = after
             out[r, 3] = through
+
+
+@compiled
+def _distance_at(table, cell, corners, blocks, thickness, origins, directions, near, far, offset, step, left, out):
+    for r in prange(len(origins)):
+        w = np.empty(8, np.float32)
+        ox, oy, oz = origins[r]
+        dx, dy, dz = directions[r]
+        start = near[r] + offset[r] * step
+        through = _f(1)
+        out[r] = np.inf
+        i = -1
+        while through > left:
+            i, c = _find(cell, blocks, ox, oy, oz, dx, dy, dz, start, far[r], step, i + 1)
+            if i < 0:
+                break
+            t = start + _f(i) * step
+            fx, fy, fz = _fractions(ox + t * dx, oy + t * dy, oz + t * dz)
+            _weigh(fx, fy, fz, w)
+            tau = _optical_thickness(_interpolate_density(table, corners[c], w), thickness * step)
+            if tau >= _THIN:
+                through *= _f(math.exp(-tau))
+                if through <= left:
+                    out[r] = t
 
 
 @compiled

@@ -17,8 +17,15 @@ def render(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Seen:
     return _march(rows, rays, offset, step)[0]
 
 
-def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, Tensor, Tensor]:
-    """What the rays see, and the cells (S,) of all samples with their weights (S,)."""
+def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: float) -> Tensor:
+    start, through = rays.near + offset * step, _sample(rows, rays, offset, step)[-1]
+    reached = through <= 1 - opacity
+    return torch.where(reached.any(1), start + step * reached.float().argmax(1), torch.inf)
+
+
+def _sample(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Tensor, ...]:
+    """Of all samples in cells their ray, number, parameter, cell, place in the cell, the rows around and their mean;
+    and what of each ray gets through until after every sample (N, C)."""
     start = rays.near + offset * step
     count = max(int(((rays.far - start) / step).max().item()) + 1, 1) if len(start) else 1
     with torch.no_grad():
@@ -36,7 +43,12 @@ def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, T
     tau = F.softplus(mixed[:, 0] + SHIFT) * (rows.thickness * step)
     tau = torch.where(tau < THIN, 0.0, tau)
     dense = tau.new_zeros(len(start), count).index_put((ray, sample), tau)
-    through = torch.exp(-dense.cumsum(1))
+    return ray, sample, t, cells, fraction, values, mixed, torch.exp(-dense.cumsum(1))
+
+
+def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, Tensor, Tensor]:
+    """What the rays see, and the cells (S,) of all samples with their weights (S,)."""
+    ray, sample, t, cells, fraction, values, mixed, through = _sample(rows, rays, offset, step)
     before = F.pad(through, (1, 0), value=1.0)[:, :-1]
     with torch.no_grad():
         reached = before > STOP
@@ -45,7 +57,7 @@ def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, T
     colour = torch.sigmoid((mixed[:, 1:USED].view(-1, 3, 4) * _harmonics(rays.directions)[ray][:, None]).sum(-1))
 
     def composite(values: Tensor) -> Tensor:
-        return values.new_zeros(len(start), values.shape[1]).index_add(0, ray, weight[:, None] * values)
+        return values.new_zeros(len(through), values.shape[1]).index_add(0, ray, weight[:, None] * values)
 
     normal = F.normalize(-_slope(fraction, values[..., 0].detach()), dim=1)
     seen = Seen(composite(colour), 1 - dense.sum(1), composite(t[:, None])[:, 0], composite(normal).detach())

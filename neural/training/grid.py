@@ -65,7 +65,7 @@ class GridTrainer:
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
-        _optimise_one_ray(self._background.device)
+        warm_up_density(self._background.device)
 
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
@@ -206,8 +206,8 @@ def _per_column(of_density: float, of_degree_0: float, of_degree_1: float) -> li
     return [of_density, *colour, *colour, *colour] + [0.0] * (density.WIDTH - density.USED)
 
 
-def _optimise_one_ray(device: torch.device) -> None:
-    """Run every kernel once."""
+def warm_up_density(device: torch.device) -> None:
+    """Run every kernel of density once."""
     lattice = Lattice(np.zeros(3), 1.0, (1, 1, 1))
     field = GridField(lattice, torch.ones(lattice.cells, dtype=torch.bool, device=device), torch.zeros(3))
     optimizer = _Optimizer(field)

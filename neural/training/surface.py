@@ -2,13 +2,13 @@
 
 A density field is fitted first, coarse and briefly: where the views see through the visual hull, it shows how far.
 The hull carved by that is where the signed distance begins; it is rendered with the weights of NeuS (Wang et al.
-2021), from wide to narrow, on finer and finer lattices.
+2021), from wide to narrow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,31 +22,22 @@ from ..geometry.posed import PosedPicture
 from ..kernels import dispatch, surface
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Pixels
-from .grid import GridTrainer
-from .surface_start import carved, depths_of_field, depths_of_pictures, hull_distances
+from .grid import GridTrainer, warm_up_density
+from .surface_start import carved, depths_of_density, depths_of_pictures, hull_distances
 
-DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes before the first stage
+DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes first
 # Steps, however much time there is: with more, fog explains the pictures and the density's depth gets worse. It
 # takes no more than a share of the time, and with too few steps its depth is worth nothing.
 DENSITY_STEPS, DENSITY_SHARE, DENSITY_FEWEST = 600, 0.15, 100
+DENSITY = "density."  # before the names of its state
 DENSITY_UNTIL = 0.19  # of its own schedule: while its steps are still large and its lattice is coarse
 
-
-@dataclass(frozen=True)
-class Stage:
-    """What is fitted from the share `begin` of the time on."""
-
-    begin: float
-    resolution: float  # share of the recipe's
-    widths: tuple[float, float]  # of NeuS's logistic, voxels, at the stage's begin and end
-    rate: float  # Adam's for the distances, voxels; falls to FALL of it
-
-
-STAGES = (Stage(0.0, 0.5, (1.5, 0.7), 0.05), Stage(0.25, 1.0, (0.8, 0.2), 0.04))
+START = 0.5  # of the recipe's resolution: the lattice on which the hull is carved
+WIDTHS, NARROW = (0.8, 0.2), 0.7  # of NeuS's logistic, voxels: at the begin, and from this share of the time on
+RATE, FALL = 0.04, 0.2  # Adam's for the distances, voxels, and what it falls to over the time
+COLOR_RATE, COLOR_FALL = 0.03, 0.01  # for colours, which are noisy else
 BATCH = 4096  # rays in a step
 STEP = 0.7  # voxels between samples
-FALL = 0.2
-COLOR_RATE, COLOR_FALL = 0.03, 0.01  # Adam's for colours, and what it falls to over the time: else they are noisy
 ALPHA = 0.5  # weight of alpha's loss against colour's
 LAPLACIAN, EIKONAL = 0.002, 0.005
 DECAY = 2.0  # pull of the view-dependent colour towards none
@@ -55,7 +46,7 @@ ADAM_EPS = 0.002
 MARGIN = 3  # voxels around the subject's box
 SPARE_BAND = 1.5  # voxels that the surface may move before the band follows
 REBAND = 0.06  # share of the time after which it does
-REFRESH = 20  # steps after which the cells that are seen are found anew
+REFRESH = 40  # steps after which the cells that are seen are found anew
 OUTLINE = 6  # pixels around a silhouette that are trained on; those further out see nothing
 
 
@@ -73,30 +64,28 @@ class SurfaceTrainer:
         self._pictures, self._box, self._recipe, self._seed, self._device = pictures, box, recipe, seed, device
         self._pixels = Pixels(pictures, device)
         self._index = _near_subject(pictures).to(device)
-        self._stage, self._number, self._banded = -1, 0, 0.0
-        self._density: GridTrainer | None = None
-        self._optimizer: _Optimizer | None = None
-        self._field: SurfaceField | None = None
+        self._number = 0
         coarse = replace(recipe, resolution=max(round(DENSITY_RESOLUTION * recipe.resolution), 16))
-        self._density = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True)
+        self._fitted: GridTrainer | _Surface = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True)
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
-        GridTrainer.warm_up(self._density)
+        warm_up_density(self._device)
         _optimise_two_rays(self._device)
 
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
-        if self._stage < 0 and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
-            self._number += 1
-            return self._density.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
-        self._prepare(fraction)
-        stage = STAGES[self._stage]
-        end = STAGES[self._stage + 1].begin if self._stage + 1 < len(STAGES) else 1.0
-        part = min((fraction - stage.begin) / (end - stage.begin), 1.0)
-        field, optimizer = self._field, self._optimizer
+        if isinstance(self._fitted, GridTrainer):
+            if self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
+                self._number += 1
+                return self._fitted.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
+            self._fitted = _Surface(self._start(self._fitted), fraction)
+        fitted = self._fitted
+        if fraction - fitted.banded >= REBAND:
+            fitted = self._fitted = fitted.followed(fraction)
+        field, optimizer = fitted.field, fitted.optimizer
         # The narrowest width comes early enough for the colours to settle with it.
-        field.width = stage.widths[0] * (stage.widths[1] / stage.widths[0]) ** min(part / 0.7, 1.0)
+        field.width = _width(fraction)
         if self._number % REFRESH == 0:
             field.refresh()
         random = torch.Generator().manual_seed((self._seed * 0x9E3779B1 + self._number) % 2**63)
@@ -106,69 +95,72 @@ class SurfaceTrainer:
         alpha_weight = ALPHA * self._pixels.has_alpha(index).float()
         loss = surface.add_gradient(field.rows, self._pixels.rays(index, field.lattice), offset, field.width, STEP,
                                     self._pixels.rgba[index], alpha_weight, *optimizer.buffers)
-        optimizer.step(field, stage.rate * FALL**part, COLOR_RATE * COLOR_FALL**fraction)
+        optimizer.step(field, RATE * FALL**fraction, COLOR_RATE * COLOR_FALL**fraction)
         return loss
 
     def field(self) -> Field:
         """See `Trainer.field`."""
-        return self._density.field() if self._stage < 0 else self._field
+        return self._fitted.field() if isinstance(self._fitted, GridTrainer) else self._fitted.field
 
     def state(self) -> dict[str, Tensor]:
         """See `Trainer.state`."""
-        about = {"stage": torch.tensor([self._stage, self._number]), "banded": torch.tensor(self._banded)}
-        if self._stage < 0:
-            return about | {f"density.{name}": value for name, value in self._density.state().items()}
-        f = self._field
+        number = {"number": torch.tensor(self._number)}
+        if isinstance(self._fitted, GridTrainer):
+            return number | {DENSITY + name: value for name, value in self._fitted.state().items()}
+        f = self._fitted.field
         f.refresh()  # as load_state does, so that both go on with the same cells
-        return about | {"inside": f.inside, "corners": f.corner_index, "width": torch.tensor(f.width), "sdf": f.rows.sdf,
-                        "color": f.rows.color, **self._optimizer.moments}
+        about = torch.tensor([f.width, f.band, self._fitted.banded])
+        return number | {"about": about, "inside": f.inside, "corners": f.corner_index, "sdf": f.rows.sdf,
+                         "color": f.rows.color, **self._fitted.optimizer.moments}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """See `Trainer.load_state`."""
-        self._stage, self._number = state["stage"].tolist()
-        self._banded = state["banded"].item()
-        if self._stage < 0:
-            self._density.load_state({n.removeprefix("density."): v for n, v in state.items() if "density." in n})
+        self._number = int(state["number"])
+        if "about" not in state:
+            assert isinstance(self._fitted, GridTrainer)
+            self._fitted.load_state({n.removeprefix(DENSITY): v for n, v in state.items() if n.startswith(DENSITY)})
             return
         state = {name: value.to(self._device) for name, value in state.items()}
-        lattice, band = self._lattice(self._stage), _band(self._stage)
+        width, band, banded = state["about"].tolist()
         values = (band + 2) * (1 - 2 * state["inside"].float())
-        self._field = SurfaceField(lattice, values, band, state["width"].item(), state["corners"])
-        self._field.rows.sdf.copy_(state["sdf"])
-        self._field.rows.color.copy_(state["color"])
-        self._field.refresh()
-        self._optimizer = _Optimizer(self._field)
-        for name, moment in self._optimizer.moments.items():
+        field = SurfaceField(self._lattice(1.0), values, band, width, state["corners"])
+        field.rows.sdf.copy_(state["sdf"])
+        field.rows.color.copy_(state["color"])
+        field.refresh()
+        self._fitted = _Surface(field, banded)
+        for name, moment in self._fitted.optimizer.moments.items():
             moment.copy_(state[name])
 
-    def _prepare(self, fraction: float) -> None:
-        """Begin the stage that `fraction` lies in, or let the band follow the surface."""
-        due = max((i for i, stage in enumerate(STAGES) if stage.begin <= fraction), default=0)
-        if due == self._stage:
-            if fraction - self._banded < REBAND:
-                return
-            old, before = self._field, self._optimizer
-            self._field = old.refined(old.lattice, old.band, old.width)
-            self._optimizer = _Optimizer(self._field)
-            self._optimizer.take_over(before, old, self._field)
-        else:
-            first, self._stage = self._stage < 0, due
-            lattice, band, width = self._lattice(due), _band(due), STAGES[due].widths[0]
-            self._field = self._start(lattice, band, width) if first else self._field.refined(lattice, band, width)
-            self._optimizer = _Optimizer(self._field)
-        self._banded = fraction
-
-    def _start(self, lattice: Lattice, band: float, width: float) -> SurfaceField:
+    def _start(self, density: GridTrainer) -> SurfaceField:
+        """The hull carved by the pictures' depth or by the density's."""
         maps = depths_of_pictures(self._pictures) if self._recipe.depth else []
         if not maps and self._number >= DENSITY_FEWEST:
-            maps = depths_of_field(self._density.field(), self._pictures)
-        values = carved(hull_distances(self._pictures, lattice, self._box), maps, lattice)
-        return SurfaceField(lattice, redistance(torch.from_numpy(values).float().to(self._device)), band, width)
+            maps = depths_of_density(density.field(), self._pictures)
+        coarse, band = self._lattice(START), _band(WIDTHS[0])
+        values = carved(hull_distances(self._pictures, coarse, self._box), maps, coarse)
+        distances = redistance(torch.from_numpy(values).float().to(self._device))
+        return SurfaceField(coarse, distances, band, WIDTHS[0]).refined(self._lattice(1.0), band, WIDTHS[0])
 
-    def _lattice(self, stage: int) -> Lattice:
-        resolution = max(round(STAGES[stage].resolution * self._recipe.resolution), 8)
+    def _lattice(self, share: float) -> Lattice:
+        """Of this share of the recipe's resolution."""
+        resolution = max(round(share * self._recipe.resolution), 8)
         pad = MARGIN * (self._box[1] - self._box[0]).max() / resolution
         return Lattice.over(self._box + pad * np.array([[-1.0], [1.0]]), resolution + 2 * MARGIN)
+
+
+class _Surface:
+    """A field with its optimizer; its band was laid at the share `banded` of the time."""
+
+    def __init__(self, field: SurfaceField, banded: float):
+        self.field, self.banded = field, banded
+        self.optimizer = _Optimizer(field)
+
+    def followed(self, fraction: float) -> _Surface:
+        """The same with its band where the surface is now, as wide as it must be."""
+        old = self.field
+        new = _Surface(old.refined(old.lattice, _band(old.width), old.width), fraction)
+        new.optimizer.take_over(self.optimizer, old, new.field)
+        return new
 
 
 class _Optimizer:
@@ -202,8 +194,12 @@ class _Optimizer:
             moment[kept] = other.moments[name][rows[kept]]
 
 
-def _band(stage: int) -> float:
-    return surface.REACH * STAGES[stage].widths[0] + SPARE_BAND
+def _width(fraction: float) -> float:
+    return WIDTHS[0] * (WIDTHS[1] / WIDTHS[0]) ** min(fraction / NARROW, 1.0)
+
+
+def _band(width: float) -> float:
+    return surface.REACH * width + SPARE_BAND
 
 
 def _near_subject(pictures: Sequence[PosedPicture]) -> Tensor:

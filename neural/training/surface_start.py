@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..fields.common import Field
+from ..fields.grid import GridField
 from ..geometry.posed import PosedPicture
 from ..rendering.lattice import Lattice
+from ..rendering.rays import Camera
 
 VIEWS = 4  # fewer do not carve a place
 TRUNCATION = 4.0  # voxels
-TOO_DEEP = 0.5  # voxels that a density field's depth lies behind the surface: it is a mean over what is half opaque
 OPAQUE = 0.8  # alpha from which a pixel's depth counts
+# Of the light that a density field stops, the share that counts as the begin of its surface: more of it is lost in
+# fog behind the surface than in fog before it.
+BEGINS = 0.25
 SHRINK = 4  # the field's depth is rendered this much smaller than the pictures
 
 
@@ -31,15 +34,15 @@ class DepthMap:
     world_from_camera: np.ndarray
 
 
-def depths_of_field(field: Field, pictures: Sequence[PosedPicture]) -> list[DepthMap]:
-    """What the field looks like from the pictures' cameras, in smaller pictures."""
+def depths_of_density(field: GridField, pictures: Sequence[PosedPicture]) -> list[DepthMap]:
+    """Where the pictures' cameras begin to see something of the field, in smaller pictures."""
     maps = []
     for p in pictures:
         height, width = (max(n // SHRINK, 1) for n in p.rgba_srgb.shape[:2])
         y, x = height / p.rgba_srgb.shape[0], width / p.rgba_srgb.shape[1]
-        lens = (p.fx * x, p.fy * y, p.cx * x, p.cy * y)
-        seen = field.render(*lens, width, height, p.world_from_camera)
-        maps.append(DepthMap(np.where(seen.alpha > OPAQUE, seen.depth, np.nan), *lens, p.world_from_camera))
+        camera = Camera(p.fx * x, p.fy * y, p.cx * x, p.cy * y, p.world_from_camera)
+        depth = field.depth_at(camera, width, height, BEGINS)
+        maps.append(DepthMap(depth, camera.fx, camera.fy, camera.cx, camera.cy, camera.world_from_camera))
     return maps
 
 
@@ -92,7 +95,7 @@ def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) ->
         total[counts] += further[counts].clip(max=TRUNCATION)
         views += counts
     seen_through = np.full(len(near), -np.inf)
-    seen_through[near] = np.where(views >= VIEWS, total / np.maximum(views, 1) - TOO_DEEP, -np.inf)
+    seen_through[near] = np.where(views >= VIEWS, total / np.maximum(views, 1), -np.inf)
     return np.maximum(distances, seen_through.reshape(distances.shape))
 
 
