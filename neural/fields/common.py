@@ -25,7 +25,9 @@ class Rendered:
 class Field(Protocol):
     """A scene that a camera can look at and whose surface can be extracted."""
 
-    box: np.ndarray  # (2, 3) world-aligned lower and upper corner of what is represented
+    @property
+    def box(self) -> np.ndarray:
+        """World-aligned lower and upper corner (2, 3) of what is represented."""
 
     def render(self, fx: float, fy: float, cx: float, cy: float, width: int, height: int,
                world_from_camera: np.ndarray) -> Rendered:
