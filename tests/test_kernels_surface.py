@@ -87,3 +87,56 @@ def test_the_fused_gradient_is_autograd_of_the_reference():
     assert true_sdf.abs().max() > 0.01
     torch.testing.assert_close(by_sdf, true_sdf, atol=2e-4, rtol=1e-3)
     torch.testing.assert_close(by_color, true_color, atol=2e-4, rtol=1e-3)
+
+
+def neighbours_of(row):
+    """As `SurfaceField.neighbours` says, corner by corner."""
+    around = torch.full((int(row.max()) + 1, 6), -1, dtype=torch.int32)
+    for corner in torch.nonzero(row >= 0):
+        six = [corner + s * torch.eye(3, dtype=torch.int64)[axis] for axis in range(3) for s in (-1, 1)]
+        if all(((c >= 0) & (c < torch.tensor(row.shape))).all() and row[tuple(c)] >= 0 for c in six):
+            around[row[tuple(corner)]] = torch.stack([row[tuple(c)] for c in six])
+    return around
+
+
+def test_the_fused_smoothness_is_autograd_of_the_reference():
+    rows = sphere()
+    around = neighbours_of(rows.row)
+    assert (around[:, 0] < 0).any() and (around[:, 0] >= 0).any()
+    found = []
+    for body in (surface_fused, surface_reference):
+        gradient = torch.ones(len(rows.sdf))  # it is added to
+        found.append((body.add_smoothness(rows.sdf, around, 0.02, 0.05, gradient), gradient))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert (found[1][1] - 1).abs().max() > 0.01
+    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("body", [surface_fused, surface_reference])
+def test_smoothness_is_least_on_a_plane_of_slope_one(body):
+    shape = (5, 5, 5)
+    row = torch.arange(125, dtype=torch.int32).view(shape)
+    x = torch.arange(5.0).view(5, 1, 1).expand(shape).flatten()
+    gradient = torch.zeros(125)
+    assert body.add_smoothness(x - 2, neighbours_of(row), 0.5, 0.2, gradient) == pytest.approx(0.5 * 27)
+    assert gradient.abs().max() < 1e-6
+    # Twice as steep: ½ · 0.2 · (2 − 1)² more at each of the 27 inner corners.
+    assert body.add_smoothness(2 * x, neighbours_of(row), 0.5, 0.2, gradient) == pytest.approx(0.5 * 27 + 0.1 * 27)
+
+
+def test_the_fused_step_of_colours_is_the_reference():
+    random = torch.Generator().manual_seed(6)
+    start = torch.rand(40, 12, generator=random)
+    buffers, touched = torch.randn(2, 40, 12, generator=random), torch.zeros(2, 40, dtype=torch.uint8)
+    touched[0, :10], touched[1, 5:20] = 1, 1
+    buffers[touched == 0] = 0
+    found = []
+    for body in (surface_fused, surface_reference):
+        color, first, second = start.clone(), torch.zeros(40, 12), torch.zeros(40, 12)
+        for _ in range(3):
+            gradient, hit = buffers.clone(), touched.clone()
+            body.adam_colors(color, first, second, gradient, hit, 0.03, 2.0)
+            assert not gradient.any() and not hit.any()
+        found.append(color)
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+    assert (found[0][20:] == start[20:]).all() and (found[0][:20] != start[:20]).all()

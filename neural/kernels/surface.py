@@ -59,7 +59,8 @@ def add_gradient(rows: Rows, rays: Rays, offset: Tensor, width: float, step: flo
 
 
 def add_smoothness(sdf: Tensor, neighbours: Tensor, laplacian: float, eikonal: float, gradient: Tensor) -> float:
-    """Σ laplacian · √(1 + Δ²) + eikonal / 2 · (|∇f| − 1)² over the rows with six neighbours; its gradient is added.
+    """Σ laplacian · √(1 + Δ²) + eikonal / 2 · (|∇f| − 1)² over the rows with six neighbours; its gradient by these
+    rows is added, the others are held.
 
     Δ is the sum of the six neighbours less six times the value, ∇f the central difference, `gradient` (R,).
     `neighbours` (R, 6) int32 are the rows at ±x, ±y, ±z, all −1 where one is missing. The square root grows

@@ -267,14 +267,12 @@ def _flux(sdf, neighbours, laplacian, eikonal, flux, losses):
 def _divergence(neighbours, flux, gradient):
     for i in prange(len(gradient)):
         n = neighbours[i]
-        # A row at the border has no term of its own, but it is part of its neighbours' terms.
+        if n[0] < 0:
+            continue
         g = _f(-6) * flux[i, 3]
         for axis in range(3):
             low, high = n[2 * axis], n[2 * axis + 1]
-            if low >= 0:
-                g += flux[low, 3] + flux[low, axis]
-            if high >= 0:
-                g += flux[high, 3] - flux[high, axis]
+            g += flux[low, 3] + flux[low, axis] + flux[high, 3] - flux[high, axis]
         gradient[i] += g
 
 

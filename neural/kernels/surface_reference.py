@@ -69,7 +69,7 @@ def add_smoothness(sdf: Tensor, neighbours: Tensor, laplacian: float, eikonal: f
     delta = around.sum(1) - 6 * f[inner]
     length = (0.5 * (around[:, 1::2] - around[:, ::2])).norm(dim=1)
     loss = (laplacian * (1 + delta.square()).sqrt() + 0.5 * eikonal * (length - 1).square()).sum()
-    gradient += torch.autograd.grad(loss, f)[0]
+    gradient[inner] += torch.autograd.grad(loss, f)[0][inner]
     return loss.item()
 
 
