@@ -37,7 +37,8 @@ class Capture(Recipe):
     size: int = param(256, "Longest side of the rendered views", unit="px", min=16, max=4096, group="Views")
     samples: int = param(32, "Cycles samples per pixel of the rendered views", min=1, max=4096, group="Views",
                          advanced=True)
-    depth: bool = param(False, "Let depth and normals of rendered views guide the surface", group="Views",
+    depth: bool = param(False, "Begin the surface where the views' own depth says, if they come with depth: for deep "
+                        "hollows that pictures alone do not show", group="Views",
                         advanced=True)
     hold_out: int = param(8, "Every n-th view is held out to measure quality where the input names no test "
                              "views, 0 for none", min=0, max=1000, group="Views", advanced=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -165,6 +167,27 @@ def trainer():
         recipe = Capture(resolution=32)
         return training.make_trainer(pictures_of_ball(), BOX, recipe, seed=3, device=torch.device("cpu"))
     return make
+
+
+def test_known_depth_tells_where_the_surface_begins():
+    """Silhouettes of a ball, depth of one with 0.7 of its radius."""
+    small, known = 0.7 * RADIUS, []
+    for p in pictures_of_ball(60):
+        u = (np.arange(SIDE) + 0.5 - SIDE / 2) / p.fx
+        axial, squared = np.float64(2.0), 1 + u**2 + u[:, None] ** 2
+        root = axial**2 - squared * (axial**2 - small**2)
+        depth = np.where(root > 0, (axial - np.sqrt(np.maximum(root, 0))) / squared, np.nan)
+        known.append(replace(p, depth=depth.astype(np.float32)))
+    inside = {}
+    for depth in (False, True):
+        recipe = Capture(resolution=32, depth=depth)
+        t = training.make_trainer(known, BOX, recipe, seed=0, device=torch.device("cpu"))
+        t.step(0.5)  # too late for a density field
+        values, world_from_grid = t.field().level_grid()
+        inside[depth] = (values < 0).sum() * world_from_grid[0, 0] ** 3
+    ball = 4 / 3 * np.pi * RADIUS**3
+    assert inside[False] == pytest.approx(ball, rel=0.1)
+    assert inside[True] == pytest.approx(0.7**3 * ball, rel=0.25)  # 6 % of the radius: 0.3 coarse voxels
 
 
 def test_training_finds_the_ball_and_its_paint(trainer):

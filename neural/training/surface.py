@@ -65,6 +65,7 @@ class SurfaceTrainer:
         self._pixels = Pixels(pictures, device)
         self._index = _near_subject(pictures).to(device)
         self._number = 0
+        self._known = depths_of_pictures(pictures) if recipe.depth else []
         coarse = replace(recipe, resolution=max(round(DENSITY_RESOLUTION * recipe.resolution), 16))
         self._fitted: GridTrainer | _Surface = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True)
 
@@ -76,7 +77,7 @@ class SurfaceTrainer:
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
         if isinstance(self._fitted, GridTrainer):
-            if self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
+            if not self._known and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
                 self._number += 1
                 return self._fitted.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
             self._fitted = _Surface(self._start(self._fitted), fraction)
@@ -133,7 +134,7 @@ class SurfaceTrainer:
 
     def _start(self, density: GridTrainer) -> SurfaceField:
         """The hull carved by the pictures' depth or by the density's."""
-        maps = depths_of_pictures(self._pictures) if self._recipe.depth else []
+        maps = self._known
         if not maps and self._number >= DENSITY_FEWEST:
             maps = depths_of_density(density.field(), self._pictures)
         coarse, band = self._lattice(START), _band(WIDTHS[0])
