@@ -201,3 +201,16 @@ def test_pixels_that_are_not_known_are_not_trained_on(ball):
     for n in range(200):
         trainer.step(n / 200)
     assert psnr(trainer.field(), [p for p in pictures if p.split == "test"]) > 21
+
+
+def test_the_albedo_is_the_colour_without_its_view_dependent_part():
+    lattice = Lattice(np.array([1.0, 2.0, 3.0]), 0.5, (4, 2, 2))
+    occupied = torch.zeros(4, 2, 2, dtype=torch.bool)
+    occupied[0] = True
+    field = GridField(lattice, occupied, torch.zeros(3))
+    field.rows.table[:, 1:13] = 5.0
+    wanted = torch.tensor([0.2, 0.5, 0.9])
+    field.rows.table[:, 1:13:4] = torch.logit(wanted) / density.SH0
+    found = field.albedo(np.array([[1.25, 2.5, 3.5], [2.8, 2.1, 3.9]]))
+    assert found[0] == pytest.approx(wanted.numpy(), abs=1e-5)
+    assert found[1] == pytest.approx([0.5] * 3)

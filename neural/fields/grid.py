@@ -82,6 +82,12 @@ class GridField:
                 left = left[~found]
         return values
 
+    def albedo(self, points: np.ndarray) -> np.ndarray:
+        """The colour without its view-dependent part at world points (N, 3): (N, 3) float32 sRGB, grey where empty."""
+        index = torch.from_numpy((np.asarray(points) - self.lattice.lower) / self.lattice.voxel).float()
+        values = self.values_at(index.to(self.rows.table.device))
+        return torch.sigmoid(density.SH0 * values[:, 1:density.USED:4]).cpu().numpy()
+
     def refined(self, lattice: Lattice, occupied: Tensor) -> GridField:
         """The same field on the cells `occupied` of another lattice."""
         field = GridField(lattice, occupied, self.background)

@@ -117,12 +117,6 @@ class SurfaceField:
         field.rows.color.copy_(self.colors_at(index))
         return field
 
-    def albedo(self, points: np.ndarray) -> np.ndarray:
-        """The colour without its view-dependent part at world points (N, 3): (N, 3) float32 sRGB."""
-        index = torch.from_numpy((np.asarray(points) - self.lattice.lower) / self.lattice.voxel).float()
-        colors = self.colors_at(index.to(self.rows.sdf.device))
-        return colors[:, :3].clamp(0, 1).cpu().numpy()
-
     def render(self, fx: float, fy: float, cx: float, cy: float, width: int, height: int,
                world_from_camera: np.ndarray) -> Rendered:
         """See `Field.render`."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from . import dispatch
 
 WIDTH = 16  # floats in a row
+SH0, SH1 = 0.28209479, 0.48860251  # real spherical harmonics of degrees 0 and 1 (sign as in Sloan 2008)
 USED = 13  # of them, the parameters
 SHIFT = -3.0  # density 0 is thin, so that a fresh field is neither opaque nor without gradients
 THIN = 1e-4

@@ -14,13 +14,12 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from .density import BETA1, BETA2, SHIFT, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SH0, SH1, SHIFT, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
 from .dispatch import compiled, inlined
 
 _f = np.float32
 _SHIFT, _STOP, _THIN = _f(SHIFT), _f(STOP), _f(THIN)
-# Real spherical harmonics of degrees 0 and 1 (sign as in Sloan 2008).
-_SH0, _SH1 = _f(0.28209479), _f(0.48860251)
+_SH0, _SH1 = _f(SH0), _f(SH1)
 
 
 def render(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Seen:

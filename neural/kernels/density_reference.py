@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .density import BETA1, BETA2, SHIFT, STOP, THIN, USED, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SH0, SH1, SHIFT, STOP, THIN, USED, Rays, Rows, Seen, Steps
 
 SAMPLES = 2**24  # that are looked up at once
 
@@ -135,4 +135,4 @@ def _slope(fraction: Tensor, values: Tensor) -> Tensor:
 def _harmonics(directions: Tensor) -> Tensor:
     """Real spherical harmonics of degrees 0 and 1, (N, 4), signs as in Sloan 2008."""
     x, y, z = directions.unbind(-1)
-    return torch.stack([torch.full_like(x, 0.28209479), -0.48860251 * y, 0.48860251 * z, -0.48860251 * x], -1)
+    return torch.stack([torch.full_like(x, SH0), -SH1 * y, SH1 * z, -SH1 * x], -1)

@@ -133,14 +133,17 @@ class SurfaceTrainer:
             moment.copy_(state[name])
 
     def _start(self, density: GridTrainer) -> SurfaceField:
-        """The hull carved by the pictures' depth or by the density's."""
+        """The hull carved by the pictures' depth or by the density's, in the density's colours."""
         maps = self._known
         if not maps and self._number >= DENSITY_FEWEST:
             maps = depths_of_density(density.field(), self._pictures)
         coarse, band = self._lattice(START), _band(WIDTHS[0])
         values = carved(hull_distances(self._pictures, coarse, self._box), maps, coarse)
         distances = redistance(torch.from_numpy(values).float().to(self._device))
-        return SurfaceField(coarse, distances, band, WIDTHS[0]).refined(self._lattice(1.0), band, WIDTHS[0])
+        field = SurfaceField(coarse, distances, band, WIDTHS[0]).refined(self._lattice(1.0), band, WIDTHS[0])
+        points = field.lattice.lower + field.lattice.voxel * field.corner_index.cpu().numpy()
+        field.rows.color[:, :3] = torch.from_numpy(density.field().albedo(points)).to(self._device)
+        return field
 
     def _lattice(self, share: float) -> Lattice:
         """Of this share of the recipe's resolution."""
