@@ -103,7 +103,7 @@ def _check_out(request: Request, out: Path, endings: tuple[str, ...]) -> None:
     if out.suffix.lower() not in endings:
         raise InputError(f"out: {out.name!r} does not end in one of {' '.join(endings)}; the ending chooses the form")
     for path in (out, request.report_path(out), *_companions(out)):
-        _check_writable(path.absolute())
+        check_writable(path.absolute())
         if path.exists() and not request.overwrite:
             raise InputError(f"out: {path} exists; give --overwrite or another name")
 
@@ -112,7 +112,8 @@ def _companions(out: Path) -> list[Path]:
     return [out.with_suffix(ending) for ending in _COMPANIONS.get(out.suffix.lower(), ())]
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """InputError or MachineError where no file can be written at `path`; its folder is made."""
     if path.is_dir():
         raise InputError(f"out: {path} is a folder; name a file")
     try:

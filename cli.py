@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import api, doctor, terminal
-from .formats.report import program_version, rows, write_report
-from .jobs import backend, process, run, store
+from .formats.report import as_json, program_version, rows
+from .jobs import backend, files, process, run, store
 from .jobs.folder import Job
 from .recipes import PRESETS, Cancelled, InputError, MaquetteError, Parameter, Recipe, recipe_of, tasks
 
@@ -294,10 +294,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     for path in (options.result, options.truth):
         if not path.exists():
             raise InputError(f"evaluate: {path} does not exist; check the path")
+    if options.report:
+        api.check_writable(options.report.absolute())
     figures = evaluation.evaluate(options.result, options.truth)
     print(evaluation.table(figures))
     if options.report:
-        write_report(figures, options.report)
+        files.atomic_write(options.report, as_json(figures))
 
 
 def _doctor(options: argparse.Namespace) -> None:

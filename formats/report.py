@@ -32,8 +32,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_report(report: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
+def as_json(report: dict[str, Any]) -> bytes:
+    return (json.dumps(plain(report), indent=1) + "\n").encode()
 
 
 def rows(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -133,8 +133,8 @@ class Job:
             return said
         if self.cancel_file.exists():
             return Status("cancelled", said.stage, said.fraction)
-        return Status("interrupted", said.stage, said.fraction,
-                      message=said.message or "the worker ended without a word; resume the job")
+        return said if said.state == "interrupted" else Status(
+            "interrupted", said.stage, said.fraction, message="its process ended without a word; resume it")
 
     def _said(self) -> Status:
         """status.json as it stands."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ..recipes import BY_KIND, InputError, MaquetteError
+from ..recipes import BY_KIND, InputError, MachineError, MaquetteError
 from .process import ROOT
 
 SCRIPT = ROOT / "scene" / "headless.py"
@@ -39,6 +40,11 @@ def call(blender: list[str], *words: str | Path, log: Path, on_progress: Callabl
             raise
     if code:
         lines = log.read_bytes()[before:].decode(errors="replace").strip().splitlines()
+        if code < 0:
+            raise MachineError(f"blender: it was killed (signal {-code}), as systems do that run out of memory; "
+                               "give the command again")
+        if not lines and not shutil.disk_usage(log.parent).free:
+            raise MachineError(f"disk: no space is left for {log.parent}; free some, then give the command again")
         _raise(code, lines[-1] if lines else f"Blender ended with {code}", log)
 
 

@@ -36,6 +36,8 @@ def worker_environment() -> dict[str, str]:
     threads = machine.cores() - 1 if machine.cores() > 2 else machine.cores()
     for name in _THREADS:
         env.setdefault(name, str(threads))
+    # torch's and numba's threads would spin while the other's work: on a busy machine that takes most of the time.
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     env.setdefault("NUMBA_CACHE_DIR", str(store.cache_folder() / "numba"))
     return {**env, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 

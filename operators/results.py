@@ -38,6 +38,7 @@ class MAQUETTE_OT_insert_result(bpy.types.Operator):
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         watch.forget(self.job)
+        context.view_layer.update()  # it knows what was linked only then
         if made.name in context.view_layer.objects:
             for other in context.selected_objects:
                 other.select_set(False)

@@ -24,6 +24,7 @@ ADVANCE_EVERY = 1.0  # s between attempts to start the next job
 # Of this session: what has been inserted or refused (an undone result must not come back by itself), what each job
 # was last seen to be, and the links that an undo may have taken from the file.
 _handled: set[str] = set()
+_inserted: set[str] = set()
 _seen: dict[str, tuple[Status, float]] = {}
 _links: dict[str, tuple[str, str]] = {}
 _advanced = 0.0
@@ -33,6 +34,7 @@ def add(scene: bpy.types.Scene, job: Job, replaces: str = "") -> None:
     """Link a job to the file: its result belongs into `scene`, in the place of the object `replaces` if any."""
     _links[job.name] = (scene.name, replaces)
     _handled.discard(job.name)
+    _inserted.discard(job.name)
     link = properties.of_scene(scene).jobs.add()
     link.name, link.replaces = job.name, replaces
 
@@ -40,6 +42,7 @@ def add(scene: bpy.types.Scene, job: Job, replaces: str = "") -> None:
 def forget(name: str) -> None:
     """Take a job's link from the file."""
     _handled.add(name)
+    _inserted.add(name)
     _links.pop(name, None)
     for scene in bpy.data.scenes:
         index = properties.of_scene(scene).jobs.find(name)
@@ -149,18 +152,29 @@ def redraw(context: bpy.types.Context) -> None:
 def on_load(*_: Any) -> None:
     """Another file is open: what it links to counts."""
     _handled.clear()
+    _inserted.clear()
     _links.clear()
     _seen.clear()
 
 
+@persistent
+def on_save(*_: Any) -> None:
+    """A link that an undo has brought back must not insert the result once more when the file is opened."""
+    for name in tuple(_inserted):
+        forget(name)
+
+
 def start() -> None:
     bpy.app.handlers.load_post.append(on_load)
+    bpy.app.handlers.save_pre.append(on_save)
     bpy.app.timers.register(look, first_interval=EVERY, persistent=True)
 
 
 def stop() -> None:
     if on_load in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(on_load)
+    if on_save in bpy.app.handlers.save_pre:
+        bpy.app.handlers.save_pre.remove(on_save)
     if bpy.app.timers.is_registered(look):
         bpy.app.timers.unregister(look)
     on_load()

@@ -14,7 +14,7 @@ from .tasks import Sidebar, duration
 ICONS: dict[str, Any] = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "failed": "ERROR", "cancelled": "X",
          "interrupted": "PAUSE"}
 # What these states mean to a user; the message of the others says more.
-SAID = {"queued": "waits for its turn", "done": "will be inserted in object mode", "cancelled": "cancelled"}
+SAID = {"queued": "waits for its turn", "done": "will be inserted in object mode, or by its button where it was undone", "cancelled": "cancelled"}
 MOST = 12  # jobs of the list that are shown
 PICTURE = 10.0  # size of the preview, in units of a button
 
@@ -23,14 +23,13 @@ class MAQUETTE_PT_progress(Sidebar, bpy.types.Panel):
     bl_label = "Progress"
     bl_order = 90
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return any(state.of_scene(scene).jobs for scene in bpy.data.scenes)
-
+    # Without a poll: a panel that appears later is drawn below the others, whatever its order.
     def draw(self, context: bpy.types.Context) -> None:
-        for scene in bpy.data.scenes:
-            for link in state.of_scene(scene).jobs:
-                draw_job(self.layout.box(), link.name, state.status(link.name))
+        links = [link for scene in bpy.data.scenes for link in state.of_scene(scene).jobs]
+        if not links:
+            self.layout.label(text="No job in this file")
+        for link in links:
+            draw_job(self.layout.box(), link.name, state.status(link.name))
 
 
 def draw_job(layout: bpy.types.UILayout, name: str, status: Status) -> None:

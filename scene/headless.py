@@ -113,6 +113,7 @@ VERBS: dict[str, Callable[..., None]] = {"gather": gather, "insert": insert}
 
 def main(arguments: list[str]) -> int:
     load_package()
+    from maquette.jobs import files
     from maquette.recipes import MaquetteError
 
     verb, *rest = arguments or [""]
@@ -120,9 +121,10 @@ def main(arguments: list[str]) -> int:
         if verb not in VERBS:
             raise MaquetteError(f"headless: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}")
         VERBS[verb](*rest)
-    except MaquetteError as problem:
-        print(problem, file=sys.stderr)
-        return problem.exit_code
+    except (MaquetteError, OSError) as problem:
+        said = problem if isinstance(problem, MaquetteError) else files.explained(problem, Path(rest[-1]))
+        print(said, file=sys.stderr)
+        return said.exit_code
     except Exception:
         traceback.print_exc()
         return 1

@@ -34,13 +34,22 @@ def background_image(camera: bpy.types.Object) -> bpy.types.Image | None:
 
 
 def photographed(scene: bpy.types.Scene) -> list[tuple[bpy.types.Object, bpy.types.Image]]:
-    """Each camera with its photo, by name; InputError that counts and names those without."""
-    found = [(camera, background_image(camera)) for camera in views.some_cameras(scene)]
-    bare = [camera.name for camera, image in found if image is None]
-    if bare:
-        raise InputError(f'views: {len(bare)} of {len(found)} cameras have no picture (first: "{bare[0]}"); give each '
-                         "a background image, disable it in renders, or choose rendered views")
-    return [(camera, image) for camera, image in found if image is not None]
+    """The cameras that have a photo with it, by name; InputError where none has."""
+    cameras = views.some_cameras(scene)
+    found = [(camera, image) for camera in cameras if (image := background_image(camera)) is not None]
+    if not found:
+        raise InputError(f'views: none of {len(cameras)} cameras has a picture (first: "{cameras[0].name}"); give them '
+                         "background images, or choose rendered views")
+    return found
+
+
+def _without_photo(scene: bpy.types.Scene) -> tuple[str, ...]:
+    """A warning that counts the cameras without a photo, if there are any."""
+    cameras = views.some_cameras(scene)
+    bare = [camera.name for camera in cameras if background_image(camera) is None]
+    if not bare:
+        return ()
+    return (f'views: {len(bare)} of {len(cameras)} cameras have no picture (first: "{bare[0]}"); they are skipped',)
 
 
 def gather(scene: bpy.types.Scene, folder: Path) -> Capture:
@@ -62,7 +71,7 @@ def gather(scene: bpy.types.Scene, folder: Path) -> Capture:
                           mask=mask and f"pictures/{_mask(Path(mask), picture, camera.name).name}",
                           split=stored.get("split", "train")))
     check_views(taken)
-    return Capture(folder, tuple(taken), points=points.read(scene))
+    return Capture(folder, tuple(taken), points=points.read(scene), warnings=_without_photo(scene))
 
 
 def _with_distortion(lens: Camera, stored: dict[str, Any]) -> Camera:

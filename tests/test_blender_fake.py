@@ -107,7 +107,8 @@ def test_it_registers_and_leaves_nothing_behind_twice(blender: Blender) -> None:
         blender.package.unregister()
         assert not blender.fake.classes and not blender.fake.timers
         assert not blender.fake.menus["TOPBAR_MT_file_import"]
-        assert not blender.bpy.app.handlers.load_post and not hasattr(blender.bpy.types.Scene, "maquette")
+        assert not blender.bpy.app.handlers.load_post and not blender.bpy.app.handlers.save_pre
+        assert not hasattr(blender.bpy.types.Scene, "maquette")
         blender.package.register()
 
 
@@ -219,7 +220,7 @@ def test_a_grey_button_says_why(blender: Blender, monkeypatch: pytest.MonkeyPatc
     blender.scene.maquette.capture.views = "photos"
     for camera in blender.scene.objects:
         camera.data = blender.make("Camera")
-    assert "4 of 4 cameras have no picture" in blender.fake.poll("maquette.reconstruct_capture")[1]
+    assert "none of 4 cameras has a picture" in blender.fake.poll("maquette.reconstruct_capture")[1]
     assert "select" in blender.fake.poll("maquette.reconstruct_voxels")[1].lower()
     monkeypatch.setattr(blender.part("jobs.backend"), "find_backend_python", refuse(blender, "python: no torch here"))
     blender.part("operators.environment")._found.clear()

@@ -154,6 +154,7 @@ def test_a_terminal_gets_a_bar_that_leaves_the_summary(maquette: Maquette, tmp_p
     (["resume", "none"], "job: there is none at .*none; `maquette jobs` lists"),
     (["cancel", "../../etc"], "job: there is none at"),
     (["evaluate", "none.glb", "--truth", "transforms.json"], "none.glb does not exist"),
+    (["evaluate", "transforms.json", "--truth", "transforms.json", "--report", "/proc/none/x.json"], "cannot be written"),
     (["work", "none"], "job: "),
     ([], "required: WORD"),
 ])

@@ -167,10 +167,10 @@ def test_a_cancelled_fit_goes_on_where_it_stopped(ball, tmp_path):
         run(ball(), tmp_path, on_progress=cancel)
     said = []
     run(ball(), tmp_path, on_progress=lambda *a: said.append(a[0]))
-    assert said[0] > 0.5
+    assert said[1] > 0.5  # after what is said while kernels compile
     said.clear()
     run(ball(), tmp_path, on_progress=lambda *a: said.append(a[0]))
-    assert said == [1.0]  # all of the time has been used
+    assert said == [0.0, 1.0]  # all of the time has been used
 
 
 @pytest.mark.parametrize("spoil", ["seed", "content"])

@@ -197,6 +197,13 @@ def test_training_finds_the_ball_and_its_paint(trainer):
     assert colors[0, 0] > colors[0, 1] + 0.3 and colors[1, 1] > colors[1, 0] + 0.3
 
 
+def test_where_time_ends_before_the_surface_begins_the_result_is_the_hull(trainer):
+    t = trainer()
+    t.step(0.0)
+    values, world_from_grid = t.result().level_grid()
+    assert (values < 0).sum() * world_from_grid[0, 0] ** 3 == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.1)
+
+
 @pytest.mark.parametrize("stop", [10, 60])
 def test_training_goes_on_from_its_state_exactly(trainer, stop):
     straight, steps = trainer(), 80

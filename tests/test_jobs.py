@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from maquette.jobs import backend, files, machine, process, queue, store
+from maquette.jobs import backend, files, headless, machine, process, queue, store
 from maquette.jobs.folder import SILENCE_ELSEWHERE, Job, Status
 from maquette.recipes import InputError, MachineError
 from maquette.recipes.voxels import Voxels
@@ -344,3 +344,9 @@ def test_a_named_blender_runs_scripts_as_a_blender_or_as_a_python(tmp_path: Path
 def test_memory_and_cores_are_those_of_this_machine() -> None:
     assert 0 < machine.peak_memory_mb() < machine.available_memory_mb() < 10**8
     assert 1 <= machine.cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+def test_a_blender_that_is_killed_is_the_machines_fault(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="signal 9"):
+        headless.call(["sh", "-c", "kill -9 $$"], "gather", log=tmp_path / "log.txt", on_progress=lambda *said: None)

@@ -35,4 +35,4 @@ def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device:
     trainer = method.make_trainer(train, box, recipe, seed=seed, device=device)
     saved = loop.Checkpoint(checkpoint, recipe.to_json(), seed)
     loop.run(trainer, pictures, recipe.seconds, time.monotonic() - start, saved, on_progress, on_preview)
-    return trainer.field()
+    return trainer.result()

@@ -98,6 +98,10 @@ class GridTrainer:
         """See `Trainer.field`."""
         return self._field
 
+    def result(self) -> GridField:
+        """See `Trainer.result`."""
+        return self._field
+
     def state(self) -> dict[str, Tensor]:
         """See `Trainer.state`."""
         optimizer = self._optimizer

@@ -98,6 +98,7 @@ def run(trainer: Trainer, pictures: Sequence[PosedPicture], seconds: float, used
 
     Everything counts but compiling: steps, previews, checkpoints. What was trained is kept when the user cancels.
     """
+    on_progress(0.0, "compiling, once")
     trainer.warm_up()
     window = Window(next((p for p in pictures if p.split == "test"), pictures[0]))
     previews, saves = Paced(1.0), Paced(5.0)

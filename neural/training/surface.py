@@ -103,6 +103,12 @@ class SurfaceTrainer:
         """See `Trainer.field`."""
         return self._fitted.field() if isinstance(self._fitted, GridTrainer) else self._fitted.field
 
+    def result(self) -> Field:
+        """See `Trainer.result`."""
+        if isinstance(self._fitted, GridTrainer):
+            return self._start(self._fitted)
+        return self._fitted.field
+
     def state(self) -> dict[str, Tensor]:
         """See `Trainer.state`."""
         number = {"number": torch.tensor(self._number)}
@@ -140,10 +146,10 @@ class SurfaceTrainer:
         coarse, band = self._lattice(START), _band(WIDTHS[0])
         values = carved(hull_distances(self._pictures, coarse, self._box), maps, coarse)
         distances = redistance(torch.from_numpy(values).float().to(self._device))
-        field = SurfaceField(coarse, distances, band, WIDTHS[0]).refined(self._lattice(1.0), band, WIDTHS[0])
-        points = field.lattice.lower + field.lattice.voxel * field.corner_index.cpu().numpy()
+        field = SurfaceField(coarse, distances, band, WIDTHS[0])
+        points = coarse.lower + coarse.voxel * field.corner_index.cpu().numpy()
         field.rows.color[:, :3] = torch.from_numpy(density.field().albedo(points)).to(self._device)
-        return field
+        return field.refined(self._lattice(1.0), band, WIDTHS[0])
 
     def _lattice(self, share: float) -> Lattice:
         """Of this share of the recipe's resolution."""

@@ -13,6 +13,7 @@ from ..geometry.posed import PosedPicture
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Camera
 
+BEYOND = 3.0  # voxels
 VIEWS = 4  # fewer do not carve a place
 TRUNCATION = 4.0  # voxels
 OPAQUE = 0.8  # alpha from which a pixel's depth counts
@@ -56,10 +57,11 @@ def hull_distances(pictures: Sequence[PosedPicture], lattice: Lattice, box: np.n
     """Signed distances (X + 1, Y + 1, Z + 1) in voxels to the box cut by all silhouettes, to a fraction of a voxel.
 
     A view's is the distance to its silhouette's outline in the picture times the depth over the focal length; what
-    lies outside a picture is not known from it.
+    lies outside a picture is not known from it. More than BEYOND voxels outside they are only so much at least.
     """
     points = lattice.corner_points().reshape(-1, 3).astype(np.float64)
     distances = np.maximum(box[0] - points, points - box[1]).max(1)
+    near = np.arange(len(points))
     for p in pictures:
         if not p.has_alpha:
             continue
@@ -68,11 +70,13 @@ def hull_distances(pictures: Sequence[PosedPicture], lattice: Lattice, box: np.n
         outline -= 0.5 * np.sign(outline)  # from a pixel's centre to the edge between two pixels
         if p.weight is not None:
             outline[p.weight == 0] = -np.inf
-        x, y, z = _project(points, p)
+        near = near[distances[near] < BEYOND * lattice.voxel]
+        x, y, z = _project(points[near], p)
         height, width = silhouette.shape
         known = (x >= 0) & (y >= 0) & (x < width) & (y < height) & (z > 0)
         pixels = ndimage.map_coordinates(outline, [y[known] - 0.5, x[known] - 0.5], order=1, mode="nearest")
-        distances[known] = np.maximum(distances[known], pixels * z[known] / min(p.fx, p.fy))
+        seen = near[known]
+        distances[seen] = np.maximum(distances[seen], pixels * z[known] / min(p.fx, p.fy))
     return (distances / lattice.voxel).reshape(lattice.corners)
 
 

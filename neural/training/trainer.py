@@ -34,6 +34,9 @@ class Trainer(Protocol):
     def field(self) -> Field:
         """The field as it is now. It may share memory with the trainer: use it before the next step."""
 
+    def result(self) -> Field:
+        """The field when the time is over, however few steps there were."""
+
     def state(self) -> dict[str, torch.Tensor]:
         """All that `load_state` needs to go on exactly here (parameters, moments, lattice, number of steps)."""
 

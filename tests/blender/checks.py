@@ -448,7 +448,8 @@ def check_it_leaves_nothing_behind_twice() -> None:
         bpy.ops.preferences.addon_disable(module=MODULE)
         assert not [name for name in dir(bpy.types) if name.startswith("MAQUETTE")]
         assert not hasattr(bpy.types.Scene, "maquette")
-        assert not [f for f in bpy.app.handlers.load_post if MODULE in f.__module__]
+        for handlers in (bpy.app.handlers.load_post, bpy.app.handlers.save_pre):
+            assert not [f for f in handlers if MODULE in f.__module__]
         assert not [f for f in getattr(bpy.types.TOPBAR_MT_file_import.draw, "_draw_funcs", []) if MODULE in f.__module__]
         watch = sys.modules.get(f"{MODULE}.operators.watch")
         assert watch is None or not bpy.app.timers.is_registered(watch.look)

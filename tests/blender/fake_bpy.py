@@ -407,6 +407,7 @@ class Fake:
         app.is_job_running = lambda kind: False
         self.modules["bpy.app.handlers"].persistent = lambda function: function
         self.modules["bpy.app.handlers"].load_post = []
+        self.modules["bpy.app.handlers"].save_pre = []
         timers = self.modules["bpy.app.timers"]
         timers.register = lambda function, *, first_interval=0, persistent=False: self.timers.append(function)
         timers.unregister = self.timers.remove
