@@ -94,7 +94,7 @@ def check_views(views: Sequence[View]) -> None:
     for view in train:
         rigid(view.world_from_camera, f"views: {view.name}")
     if len(train) < FEWEST_VIEWS:
-        raise InputError(f"views: {len(train)} of the pictures with a camera are for training, which is too few; "
+        raise InputError(f"views: too few are left for training ({len(train)}); "
                          f"give {FEWEST_VIEWS} or more from different sides")
     places = np.array([view.world_from_camera[:3, 3] for view in train])
     if np.ptp(places, axis=0).max() <= 1e-6 * max(1.0, np.abs(places).max()):

@@ -115,9 +115,11 @@ def _load(path: Path) -> dict[str, Any]:
         raise InputError(f"input: {path} cannot be read ({error.strerror}); give a transforms file") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"input: {path} is not JSON ({error}); give a transforms file") from error
-    if not isinstance(text, dict) or not isinstance(text.get("frames"), list) or not text["frames"]:
+    if not isinstance(text, dict) or not isinstance(text.get("frames"), list):
         raise InputError(f"input: {path} has no list of frames; give a transforms file of NeRF, instant-ngp or "
                          "nerfstudio")
+    if not text["frames"]:
+        raise InputError(f"input: {path} has no cameras, its list of frames is empty; give one with frames")
     return text
 
 

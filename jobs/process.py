@@ -22,7 +22,6 @@ TOLD = 0.3  # s after which it is killed
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
             "NUMBA_NUM_THREADS")
-# Ended children are reaped when the next one starts; a Popen that is thrown away would warn.
 _children: list[subprocess.Popen] = []
 
 
@@ -42,9 +41,19 @@ def worker_environment() -> dict[str, str]:
     return {**env, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
+def adopt(child: subprocess.Popen) -> None:
+    """Keep a child that outlives the caller: a Popen that is thrown away would warn, and its process stay a zombie."""
+    _children.append(child)
+
+
+def reap() -> None:
+    """Let go of the children that have ended."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
 def start_worker(job: Job, python: Path) -> None:
     """Start the job's worker; whoever calls holds the queue's lock (see `queue`)."""
-    _children[:] = [child for child in _children if child.poll() is None]
+    reap()
     apart: dict = {"start_new_session": True}
     if sys.platform == "win32":
         apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
@@ -56,7 +65,7 @@ def start_worker(job: Job, python: Path) -> None:
     except OSError as error:
         raise InputError(f"python: {python} cannot be started ({error.strerror}); "
                          "choose the Python of Maquette's backend") from error
-    _children.append(child)
+    adopt(child)
     job.write_worker(child.pid)
 
 

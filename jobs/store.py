@@ -14,8 +14,9 @@ from ..recipes import InputError, MaquetteError
 from . import files
 from .folder import FINISHED, Job
 
-# A folder without job.json is a job in the making, or was left by a process that died while making it.
-_MAKING = 86_400.0  # s
+# A folder without job.json is a job in the making, or was left by a process that died while making it; that is so
+# when nothing in it has changed for this long (a view may take a while to render).
+_MAKING = 3600.0  # s
 _TRASH = ".trash-"
 
 _chosen: Path | None = None
@@ -111,6 +112,11 @@ def _remove_folder(path: Path) -> int:
     return freed - size(trash)
 
 
+def _changed(folder: Path) -> float:
+    """When something in a folder was last written."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
 def clean() -> int:
     """Delete the jobs that are done, failed or cancelled and what dead processes left; return the bytes freed.
 
@@ -121,6 +127,6 @@ def clean() -> int:
         if entry.name.startswith(_TRASH):
             freed += size(entry)
             shutil.rmtree(entry, ignore_errors=True)
-        elif not (entry / "job.json").exists() and datetime.now().timestamp() - entry.stat().st_mtime > _MAKING:
+        elif not (entry / "job.json").exists() and datetime.now().timestamp() - _changed(entry) > _MAKING:
             freed += _remove_folder(entry)
     return freed

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from ..jobs import files, queue, run, store
+from ..jobs import files, process, queue, run, store
 from ..jobs.folder import Job, Status
 from ..recipes import InputError, MaquetteError, Recipe
 from ..scene import inputs
@@ -90,11 +90,7 @@ def start_rendering(job: Job, python: Path) -> None:
         child = subprocess.Popen([*environment.blender_words(), SCRIPT, "--", job.path, python],
                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log, **apart)
     job.write_worker(child.pid)
-    _children[:] = [c for c in _children if c.poll() is None] + [child]
-
-
-# A Popen that is thrown away while its process lives would warn, and its process stay a zombie.
-_children: list[subprocess.Popen[bytes]] = []
+    process.adopt(child)
 
 
 def _refuse_unsaved_images() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from ..jobs import queue, store
+from ..jobs import process, queue, store
 from ..jobs.folder import Job, Status
 from ..recipes import MaquetteError
 from ..scene import properties
@@ -90,6 +90,7 @@ def look() -> float:
 
 
 def _look(context: bpy.types.Context) -> float:
+    process.reap()
     names = [name for name in linked() if name not in _handled]
     states = {name: Job(store.jobs_folder() / name).status() for name in names}
     if any((status, mtime(name)) != _seen.get(name) for name, status in states.items()):

@@ -238,7 +238,7 @@ def test_rounded_rotations_are_made_orthonormal_and_scale_is_dropped():
 
 
 @pytest.mark.parametrize("text, word", [
-    ("{", "not JSON"), ("[" * 100_000, "not JSON"), ("[]", "no list of frames"), ('{"frames": []}', "no list of frames"),
+    ("{", "not JSON"), ("[" * 100_000, "not JSON"), ("[]", "no list of frames"), ('{"frames": []}', "no cameras"),
     ('{"frames": [3]}', "frame 0"), ('{"frames": [{"file_path": "a"}]}', "frame 0")])
 def test_a_broken_transforms_file_gets_one_line(tmp_path, text, word):
     (tmp_path / "transforms.json").write_text(text)
@@ -397,7 +397,7 @@ def test_gathering_copies_where_links_cannot_be_made(tmp_path, monkeypatch):
 
 def test_captures_that_show_no_depth_are_refused_before_the_job_starts(tmp_path):
     write_transforms(tmp_path / "two", ring(2), INTRINSICS)
-    assert "2 of the pictures" in error_of(gathered, tmp_path / "two", tmp_path / "job")
+    assert "too few are left for training (2)" in error_of(gathered, tmp_path / "two", tmp_path / "job")
     write_transforms(tmp_path / "one place", np.repeat(ring(1), 9, axis=0), INTRINSICS)
     assert "all 9 stand in one place" in error_of(gathered, tmp_path / "one place", tmp_path / "job")
     assert "2 inputs" in error_of(gather, "capture", [tmp_path, tmp_path], tmp_path / "job", Capture())

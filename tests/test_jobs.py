@@ -160,7 +160,12 @@ def test_a_folder_without_job_json_is_no_job_yet() -> None:
     assert store.list_jobs() == []
     assert "never completed" in Job(path).status().message
     assert store.clean() == 0 and path.exists(), "it may be in the making"
+    view = path / "view.exr"
+    view.touch()
     os.utime(path, (0, 0))
+    store.clean()
+    assert path.exists(), "its views are being rendered"
+    os.utime(view, (0, 0))
     store.clean()
     assert not path.exists()
 
