@@ -253,13 +253,15 @@ def check_an_imported_capture_is_gathered_as_it_was_read() -> None:
         assert (gathered.folder / after.picture).read_bytes() == (read.folder / before.picture).read_bytes()
 
 
-def check_cameras_without_a_photo_are_refused_by_name() -> None:
-    part("scene.importer").import_capture(bpy.context.scene, write_capture(FOLDER / "capture"))
+def check_cameras_without_a_photo_are_skipped_and_counted() -> None:
     gather = part("scene.photos").gather
     add_camera((3, 3, 3), "Bare")
-    refused(lambda: gather(bpy.context.scene, FOLDER / "bare"), "1 of 5", "Bare")
+    refused(lambda: gather(bpy.context.scene, FOLDER / "bare"), "none of 1", "Bare")
+    part("scene.importer").import_capture(bpy.context.scene, write_capture(FOLDER / "capture"))
+    found = gather(bpy.context.scene, FOLDER / "bare")
+    assert len(found.views) == 4 and "1 of 5" in found.warnings[0] and "Bare" in found.warnings[0]
     bpy.data.objects["Bare"].hide_render = True
-    gather(bpy.context.scene, FOLDER / "bare")
+    assert not gather(bpy.context.scene, FOLDER / "bare").warnings
     first = next(o for o in bpy.context.scene.objects if o.type == "CAMERA" and o.name != "Bare")
     image = first.data.background_images[0].image
     image.filepath = str(FOLDER / "gone.png")
