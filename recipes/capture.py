@@ -56,4 +56,4 @@ class Capture(Recipe):
         pixels_mb = pixels * 4 * 4 * 2 / 2**20
         field_mb = self.resolution**3 * 4 * 24 / 2**20
         texture_mb = self.texture**2 * 4 * 12 / 2**20
-        return Estimate(memory_mb=int(600 + pixels_mb + field_mb + texture_mb), seconds=1.25 * self.seconds + 30)
+        return Estimate(memory_mb=int(900 + pixels_mb + field_mb + texture_mb), seconds=1.25 * self.seconds + 30)
