@@ -113,8 +113,11 @@ def _remove_folder(path: Path) -> int:
 
 
 def _changed(folder: Path) -> float:
-    """When something in a folder was last written."""
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    """When something in a folder was last written; now where something goes while we look."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return datetime.now().timestamp()
 
 
 def clean() -> int:

@@ -14,7 +14,8 @@ from .tasks import Sidebar, duration
 ICONS: dict[str, Any] = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "failed": "ERROR", "cancelled": "X",
          "interrupted": "PAUSE"}
 # What these states mean to a user; the message of the others says more.
-SAID = {"queued": "waits for its turn", "done": "will be inserted in object mode, or by its button where it was undone", "cancelled": "cancelled"}
+SAID = {"queued": "waits for its turn", "cancelled": "cancelled",
+        "done": "will be inserted in object mode, or by its button where it was undone"}
 MOST = 12  # jobs of the list that are shown
 PICTURE = 10.0  # size of the preview, in units of a button
 

@@ -35,21 +35,21 @@ def background_image(camera: bpy.types.Object) -> bpy.types.Image | None:
 
 def photographed(scene: bpy.types.Scene) -> list[tuple[bpy.types.Object, bpy.types.Image]]:
     """The cameras that have a photo with it, by name; InputError where none has."""
-    cameras = views.some_cameras(scene)
-    found = [(camera, image) for camera in cameras if (image := background_image(camera)) is not None]
+    asked = views.some_cameras(scene)
+    found = [(camera, image) for camera in asked if (image := background_image(camera)) is not None]
     if not found:
-        raise InputError(f'views: none of {len(cameras)} cameras has a picture (first: "{cameras[0].name}"); give them '
+        raise InputError(f'views: none of {len(asked)} cameras has a picture (first: "{asked[0].name}"); give them '
                          "background images, or choose rendered views")
     return found
 
 
 def _without_photo(scene: bpy.types.Scene) -> tuple[str, ...]:
     """A warning that counts the cameras without a photo, if there are any."""
-    cameras = views.some_cameras(scene)
-    bare = [camera.name for camera in cameras if background_image(camera) is None]
+    asked = views.some_cameras(scene)
+    bare = [camera.name for camera in asked if background_image(camera) is None]
     if not bare:
         return ()
-    return (f'views: {len(bare)} of {len(cameras)} cameras have no picture (first: "{bare[0]}"); they are skipped',)
+    return (f'views: {len(bare)} of {len(asked)} cameras have no picture (first: "{bare[0]}"); they are skipped',)
 
 
 def gather(scene: bpy.types.Scene, folder: Path) -> Capture:

@@ -278,6 +278,15 @@ def test_a_link_that_an_undo_has_taken_comes_back(blender: Blender) -> None:
     assert blender.part("operators.watch").linked() == []
 
 
+def test_an_undone_result_does_not_come_back_with_the_saved_file(blender: Blender) -> None:
+    watch = blender.part("operators.watch")
+    job, waiting = blender.add_job("done"), blender.add_job("queued")
+    watch.forget(job.name)  # as inserting does
+    blender.scene.maquette.jobs.add().name = job.name  # as undo does
+    blender.bpy.app.handlers.save_pre[0]()
+    assert [link.name for link in blender.scene.maquette.jobs] == [waiting.name]
+
+
 def test_cancel_resume_and_clean_up_go_to_the_job(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blender.part("jobs.process"), "start_worker", lambda job, python: None)
     job = blender.add_job("queued")

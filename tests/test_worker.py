@@ -241,6 +241,7 @@ def test_one_core_is_left_free_where_there_are_more_than_two(house: ModuleType, 
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     env = house.jobs.process.worker_environment()
+    assert env["OMP_WAIT_POLICY"] == "PASSIVE"
     assert env["OMP_NUM_THREADS"] == env["NUMBA_NUM_THREADS"] == threads
 
 
