@@ -238,7 +238,7 @@ def test_a_worker_gives_way_to_the_person(house: ModuleType) -> None:
 def test_one_core_is_left_free_where_there_are_more_than_two(house: ModuleType, monkeypatch: pytest.MonkeyPatch,
                                                              cores: int, threads: str) -> None:
     monkeypatch.setattr(house.jobs.machine, "cores", lambda: cores)
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     env = house.jobs.process.worker_environment()
     assert env["OMP_WAIT_POLICY"] == "PASSIVE"
