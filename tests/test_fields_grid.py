@@ -9,6 +9,7 @@ import torch
 from maquette.neural.fields.grid import GridField
 from maquette.neural.kernels import density, density_reference, dispatch
 from maquette.neural.rendering.lattice import Lattice
+from maquette.neural.rendering.rays import Camera
 from maquette.neural.training import loop
 from maquette.neural.training.fit import fit
 from maquette.neural.training.grid import GridTrainer
@@ -214,3 +215,17 @@ def test_the_albedo_is_the_colour_without_its_view_dependent_part():
     found = field.albedo(np.array([[1.25, 2.5, 3.5], [2.8, 2.1, 3.9]]))
     assert found[0] == pytest.approx(wanted.numpy(), abs=1e-5)
     assert found[1] == pytest.approx([0.5] * 3)
+
+
+def test_an_opaque_field_is_painted_before_it_is_carved(ball):
+    pictures = [p for p in ball() if p.split == "train"]
+    trainer = GridTrainer(pictures, BOX, Capture(resolution=32), seed=0, device=CPU, opaque=True)
+    p, field = pictures[0], trainer.field()
+    camera, (height, width) = Camera(p.fx, p.fy, p.cx, p.cy, p.world_from_camera), p.rgba_srgb.shape[:2]
+    thickness = field.depth_at(camera, width, height, 0.9) - field.depth_at(camera, width, height, 0.1)
+    assert np.nanmedian(thickness) < 2 * field.lattice.voxel
+    before = trainer.field().rows.table.clone()
+    for _ in range(5):
+        trainer.step(0.0)
+    after = trainer.field().rows.table
+    assert (after[:, 0] == before[:, 0]).all() and (after[:, 1:] != before[:, 1:]).any()

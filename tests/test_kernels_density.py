@@ -124,6 +124,15 @@ def test_adam_moves_touched_rows_alone_and_by_its_rate_at_first(body):
 
 
 @pytest.mark.parametrize("body", [density_fused, density_reference])
+def test_a_gradient_of_the_size_of_eps_moves_by_half_the_rate(body):
+    table, into, touched = torch.zeros(1, 16), torch.full((1, 1, 16), 0.01), torch.ones(1, 1, dtype=torch.uint8)
+    eps = torch.full((16,), 1e-8)
+    eps[0] = 0.01
+    body.adam(table, torch.zeros(1, 16), torch.zeros(1, 16), into, touched, Steps(torch.full((16,), 0.3), 1, eps))
+    assert table[0, 0].item() == pytest.approx(-0.15, rel=1e-4) and table[0, 1].item() == pytest.approx(-0.3, rel=1e-4)
+
+
+@pytest.mark.parametrize("body", [density_fused, density_reference])
 def test_rendering_matches_nerfs_worked_example(body):
     """σ = (0, 0.5, 2) over three unit cells, seen at t = 2, 3, 4 (systems reference, 13.1)."""
     occupied = torch.tensor([False, True, True]).view(3, 1, 1)
