@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .formats.mesh import Mesh
 
 # The forms of OUT by what the task's result is; .blend needs Blender, the others are written by the worker.
-ENDINGS = {"mesh": (".blend", ".glb", ".obj", ".ply", ".stl", ".npz"), "picture": (".png",)}
+ENDINGS = {"mesh": (".blend", ".glb", ".obj", ".ply", ".stl", ".npz"), "picture": (".png",),
+           "model": (".safetensors",)}
 _COMPANIONS = {".obj": (".mtl", ".png")}
 
 OnStatus = Callable[[Status], None]

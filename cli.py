@@ -99,8 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser("maquette", description="Neural reconstruction for Blender.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"maquette {program_version()}")
     words = parser.add_subparsers(dest="word", metavar="WORD", required=True)
-    for task, recipe in tasks().items():
-        _add_task(words.add_parser(task, help=recipe.__doc__, description=recipe.__doc__, allow_abbrev=False,
+    families: dict[str, Any] = {}
+    for recipe in tasks().values():
+        *family, word = recipe.words()
+        among = families.get(family[0]) if family else words
+        if among is None:
+            among = families[family[0]] = _family(words, family[0])
+        _add_task(among.add_parser(word, help=recipe.__doc__, description=recipe.__doc__, allow_abbrev=False,
                                    epilog=f"example: {recipe.example}"), recipe)
     for word, act, help in (("jobs", _jobs, "list the jobs"), ("resume", _resume, "go on with a job"),
                             ("cancel", _cancel, "stop a job"), ("clean", _clean, "delete jobs that are over"),
@@ -113,8 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _family(words: Any, name: str) -> Any:
+    """The second words of the tasks that share their first."""
+    members = [recipe.words()[1] for recipe in tasks().values() if recipe.words()[0] == name]
+    parser = words.add_parser(name, help=f"{name}: {', '.join(members)}", allow_abbrev=False)
+    return parser.add_subparsers(dest="word", metavar="WORD", required=True)
+
+
 def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
-    parser.set_defaults(act=_task)
+    parser.set_defaults(act=_task, word=recipe.task())
     parser.add_argument("input", nargs="*", type=Path, metavar="INPUT",
                         help="files or folders; in `blender --command`, none is the open scene")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT",

@@ -92,7 +92,7 @@ class Recipe:
     label: ClassVar[str]
     # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender.
     input: ClassVar[str]
-    # "mesh" or "picture": the form of the result, hence of OUT.
+    # "mesh", "picture" or "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"
     # A line of the command line for the table of tasks.
     example: ClassVar[str] = ""
@@ -105,6 +105,11 @@ class Recipe:
     @classmethod
     def task(cls) -> str:
         return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def words(cls) -> list[str]:
+        """The task on the command line: of a family of tasks the family's name comes first (`shape_train`)."""
+        return cls.task().split("_", 1)
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
