@@ -34,5 +34,7 @@ def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device:
     train = [p for p in pictures if p.split == "train"]
     trainer = method.make_trainer(train, box, recipe, seed=seed, device=device)
     saved = loop.Checkpoint(checkpoint, recipe.to_json(), seed)
-    loop.run(trainer, pictures, recipe.seconds, time.monotonic() - start, saved, on_progress, on_preview)
+    window = loop.Window(next((p for p in pictures if p.split == "test"), pictures[0]))
+    loop.run(trainer, lambda: window.look(trainer), recipe.seconds, time.monotonic() - start, saved, on_progress,
+             on_preview)
     return trainer.result()

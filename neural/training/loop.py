@@ -1,11 +1,11 @@
-"""The loop that every method of training shares: the clock, checkpoints, previews, held-out views."""
+"""The loop that every method of training shares: the clock, checkpoints, previews."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import safetensors.torch
 from ...jobs import files
 from ...recipes.errors import Cancelled, MaquetteError
 from ..geometry.posed import PosedPicture
-from .trainer import Trainer
+from .trainer import Steps, Trainer
 
 PREVIEW_SIDE = 128  # pixels
 FILE = "training.safetensors"
@@ -47,7 +47,7 @@ class Checkpoint:
     recipe: dict
     seed: int
 
-    def load(self, trainer: Trainer) -> float:
+    def load(self, trainer: Steps) -> float:
         """Bring `trainer` to the saved state; the training seconds used until then, 0 where there is none."""
         path = self.folder / FILE
         if not path.exists():
@@ -63,7 +63,7 @@ class Checkpoint:
         trainer.load_state(state)
         return float(about["seconds"])
 
-    def save(self, trainer: Trainer, seconds: float) -> None:
+    def save(self, trainer: Steps, seconds: float) -> None:
         about = {"seconds": seconds, "recipe": self.recipe, "seed": self.seed}
         state = {name: value.cpu().contiguous() for name, value in trainer.state().items()}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class Checkpoint:
 
 @dataclass
 class Window:
-    """A small picture of one view as training sees it, held out where there is such a view."""
+    """A small picture of one view as training sees it."""
 
     picture: PosedPicture
     _stride: int = field(init=False)
@@ -80,8 +80,8 @@ class Window:
     def __post_init__(self) -> None:
         self._stride = math.ceil(max(self.picture.rgba_srgb.shape[:2]) / PREVIEW_SIDE)
 
-    def look(self, trainer: Trainer) -> tuple[np.ndarray, float]:
-        """The picture over white (H, W, 3) uint8, and its PSNR in dB: every n-th pixel of every n-th row."""
+    def look(self, trainer: Trainer) -> tuple[np.ndarray, str]:
+        """The picture over white (H, W, 3) uint8, and its PSNR: every n-th pixel of every n-th row."""
         p, s = self.picture, self._stride
         truth = p.rgba_srgb[::s, ::s]
         height, width = truth.shape[:2]
@@ -89,18 +89,19 @@ class Window:
                                           height, p.world_from_camera)
         rgb = rendered.over(1.0).clip(0, 1)
         error = float(np.square(rgb - truth[..., :3] - (1 - truth[..., 3:])).mean())
-        return (rgb * 255 + 0.5).astype(np.uint8), -10 * math.log10(max(error, 1e-10))
+        return (rgb * 255 + 0.5).astype(np.uint8), f"{-10 * math.log10(max(error, 1e-10)):.1f} dB"
 
 
-def run(trainer: Trainer, pictures: Sequence[PosedPicture], seconds: float, used: float, checkpoint: Checkpoint,
-        on_progress: Callable[[float, str], None], on_preview: Callable[[np.ndarray], None]) -> None:
+def run(trainer: Steps, look: Callable[[], tuple[np.ndarray, str]], seconds: float, used: float,
+        checkpoint: Checkpoint, on_progress: Callable[[float, str], None],
+        on_preview: Callable[[np.ndarray], None]) -> None:
     """Train until `seconds` of wall time are used, of which `used` are gone before.
 
-    Everything counts but compiling: steps, previews, checkpoints. What was trained is kept when the user cancels.
+    `look` draws a preview (H, W, 3) uint8 and says how good it is, from time to time. Everything
+    counts but compiling: steps, previews, checkpoints. What was trained is kept when the user cancels.
     """
     on_progress(0.0, "compiling, once")
     trainer.warm_up()
-    window = Window(next((p for p in pictures if p.split == "test"), pictures[0]))
     previews, saves = Paced(1.0), Paced(5.0)
     saves.did(time.monotonic())
     began = time.monotonic() - max(used, checkpoint.load(trainer))
@@ -112,8 +113,7 @@ def run(trainer: Trainer, pictures: Sequence[PosedPicture], seconds: float, used
                 raise MaquetteError("training: the loss is not a number any more; this is a defect of Maquette")
             if previews.due():
                 start = time.monotonic()
-                rgb, psnr = window.look(trainer)
-                message = f"{psnr:.1f} dB"
+                rgb, message = look()
                 on_preview(rgb)
                 previews.did(start)
             if saves.due():

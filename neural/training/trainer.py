@@ -17,11 +17,11 @@ import torch
 from ..fields.common import Field
 
 
-class Trainer(Protocol):
-    """Optimises one field. The loop owns the clock, checkpoints, previews and the held-out views."""
+class Steps(Protocol):
+    """Optimises something. The loop owns the clock, checkpoints and previews."""
 
     def warm_up(self) -> None:
-        """Compile what is compiled at run time, on inputs of a few rays; the clock starts after it."""
+        """Compile what is compiled at run time, on small inputs; the clock starts after it."""
 
     def step(self, fraction: float) -> float:
         """One optimisation step; returns its loss.
@@ -31,14 +31,18 @@ class Trainer(Protocol):
         ends as well on a slower machine.
         """
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that `load_state` needs to go on exactly here (parameters, moments, lattice, number of steps)."""
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from `state`, on one made from the same data, parameters and seed."""
+
+
+class Trainer(Steps, Protocol):
+    """Optimises one field for pictures."""
+
     def field(self) -> Field:
         """The field as it is now. It may share memory with the trainer: use it before the next step."""
 
     def result(self) -> Field:
         """The field when the time is over, however few steps there were."""
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that `load_state` needs to go on exactly here (parameters, moments, lattice, number of steps)."""
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from `state`, on a trainer made with the same pictures, box, recipe and seed."""
