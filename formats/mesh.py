@@ -1,4 +1,4 @@
-"""A triangle mesh as every room passes it on."""
+"""A mesh of triangles, some of them paired to quads, as every room passes it on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles in Blender's world: right-handed, Z up, metres, counter-clockwise seen from outside."""
+    """Triangles in Blender's world: right-handed, Z up, metres, counter-clockwise seen from outside.
+
+    The first 2 · `quads` of them come in pairs (a, b, c), (a, c, d), which are the quads (a, b, c, d).
+    """
 
     vertices: np.ndarray  # (V, 3) float32
     faces: np.ndarray  # (F, 3) int32
@@ -18,6 +21,7 @@ class Mesh:
     corner_uvs: np.ndarray | None = None  # (F, 3, 2) float32, origin at the texture's lower left corner
     texture: np.ndarray | None = None  # (H, W, 3) uint8 sRGB base colour, row 0 is the top (v = 1)
     colors: np.ndarray | None = None  # (V, 3) float32 sRGB 0 to 1
+    quads: int = 0  # how many; with corner_uvs both halves of a quad have the same ones where they meet
 
     def __post_init__(self) -> None:
         for name, dtype, tail in (("vertices", np.float32, (3,)), ("faces", np.int32, (3,)),
@@ -30,10 +34,40 @@ class Mesh:
             if value.shape[1:] != tail:
                 raise ValueError(f"{name} has shape {value.shape}; (N, {', '.join(map(str, tail))}) is expected")
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "quads", int(self.quads))
+        first, second = self.faces[0:2 * self.quads:2], self.faces[1:2 * self.quads:2]
+        if len(second) != self.quads or (first[:, [0, 2]] != second[:, :2]).any():
+            raise ValueError(f"quads is {self.quads}; as many pairs (a, b, c), (a, c, d) are expected in front")
 
     def triangles(self) -> np.ndarray:
         """Corner positions, (F, 3, 3)."""
         return self.vertices[self.faces]
+
+    def polygons(self) -> tuple[np.ndarray, np.ndarray]:
+        """Corners, as places in the flattened faces, of the quads (Q, 4) and of the triangles behind them (T, 3)."""
+        quads = 6 * np.arange(self.quads)[:, None] + [0, 1, 2, 5]
+        return quads, np.arange(6 * self.quads, 3 * len(self.faces)).reshape(-1, 3)
+
+    def chosen_faces(self, keep: np.ndarray, whole: np.ndarray | None = None) -> Mesh:
+        """The chosen faces (F,) bool with all vertices.
+
+        A quad that loses a half, or is not `whole` (Q,) bool, becomes triangles behind the quads that stay.
+        """
+        pair = keep[:2 * self.quads].reshape(-1, 2).all(axis=1)
+        if whole is not None:
+            pair &= whole
+        paired = np.append(np.repeat(pair, 2), np.zeros(len(keep) - 2 * self.quads, bool))
+        order = np.concatenate((np.flatnonzero(paired), np.flatnonzero(keep & ~paired)))
+        return replace(self, faces=self.faces[order], quads=int(pair.sum()),
+                       corner_uvs=None if self.corner_uvs is None else self.corner_uvs[order])
+
+    def inside_out(self) -> Mesh:
+        """The faces turned round; vertices and normals as they are."""
+        order = np.tile([2, 1, 0], (len(self.faces), 1))
+        order[1:2 * self.quads:2] = [1, 0, 2]  # (a, c, d) begins where its other half (c, b, a) does
+        turned = np.arange(len(self.faces))[:, None], order
+        return replace(self, faces=self.faces[turned],
+                       corner_uvs=None if self.corner_uvs is None else self.corner_uvs[turned])
 
     def diagonal(self) -> float:
         """Length of the bounding box's diagonal; 0 where there are no vertices."""
@@ -46,12 +80,8 @@ class Mesh:
         if normals is not None:
             normals = normals @ np.linalg.inv(linear)
             normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
-        faces, corner_uvs = self.faces, self.corner_uvs
-        if np.linalg.det(linear) < 0:
-            faces = faces[:, ::-1]
-            corner_uvs = None if corner_uvs is None else corner_uvs[:, ::-1]
-        return replace(self, vertices=self.vertices @ linear.T + shift, faces=faces, normals=normals,
-                       corner_uvs=corner_uvs)
+        moved = replace(self, vertices=self.vertices @ linear.T + shift, normals=normals)
+        return moved.inside_out() if np.linalg.det(linear) < 0 else moved
 
 
 def write_npz(mesh: Mesh, path: Path) -> None:

@@ -1,11 +1,13 @@
 """Mesh files: .glb .gltf .obj .ply .stl .off read, .glb .obj .ply .stl written, and the job folder's own .npz.
 
+Quads are written as such into .obj, .ply and .npz, as triangles into the others; but .npz, all are read as triangles.
 glTF has Y up and is turned here, (x, y, z) of Blender is (x, −z, y) of the file; the other forms carry no axes
 and are taken as they are.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from dataclasses import replace
@@ -16,6 +18,7 @@ import numpy as np
 
 from ..recipes.errors import InputError, MachineError
 from .mesh import Mesh, read_npz, write_npz
+from .ply import in_triangles, write_ply
 from .pictures import srgb_from_linear
 
 READABLE = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".npz")
@@ -86,7 +89,9 @@ def _load(path: Path) -> Mesh:
     import trimesh
 
     resolver = trimesh.resolvers.FilePathResolver(str(path))  # refuses what lies outside the file's folder
-    scene = trimesh.load_scene(str(path), process=False, resolver=resolver)
+    binary = io.BytesIO(in_triangles(path.read_bytes())) if path.suffix.lower() == ".ply" else None
+    scene = trimesh.load_scene(binary or str(path), file_type=path.suffix[1:].lower(), process=False,
+                               resolver=resolver)
     parts = []
     for node in scene.graph.nodes_geometry:
         world_from_part, name = scene.graph[node]
@@ -103,7 +108,8 @@ def _load(path: Path) -> Mesh:
 def _part(geometry: Any, linear_colors: bool) -> Mesh:
     # The file's own normals lie in trimesh's cache; asking for them by name would compute some where it has none.
     normals = geometry._cache.cache.get("vertex_normals")
-    visual, more = geometry.visual, {}
+    visual = geometry.visual
+    more: dict[str, Any] = {}
     if visual.kind == "vertex":
         colors = np.asarray(visual.vertex_colors)[:, :3] / 255
         more["colors"] = srgb_from_linear(colors) if linear_colors else colors
@@ -123,7 +129,8 @@ def _join(parts: list[Mesh]) -> Mesh:
                   np.concatenate([part.faces + first for part, first in zip(parts, start, strict=False)]))
     for name in ("normals", "colors"):
         if all(getattr(part, name) is not None for part in parts):
-            joined = replace(joined, **{name: np.concatenate([getattr(part, name) for part in parts])})
+            more: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts])}
+            joined = replace(joined, **more)
     if all(part.texture is None for part in parts):
         return joined
     grey = np.full((1, 1, 3), 204, np.uint8)
@@ -209,14 +216,10 @@ def _write_glb(mesh: Mesh, path: Path) -> None:
 
 
 def _write_ply(mesh: Mesh, path: Path) -> None:
-    import trimesh
-
     colors = mesh.colors
     if mesh.texture is not None and mesh.corner_uvs is not None:
         colors = _vertex_colors(mesh, mesh.texture, mesh.corner_uvs)
-    whole = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False,
-                            vertex_colors=None if colors is None else _bytes(colors))
-    path.write_bytes(trimesh.exchange.ply.export_ply(whole, vertex_normal=mesh.normals is not None))
+    write_ply(mesh, None if colors is None else _bytes(colors), path)
 
 
 def _write_stl(mesh: Mesh, path: Path) -> None:
@@ -242,7 +245,9 @@ def _write_obj(mesh: Mesh, path: Path) -> None:
     if mesh.normals is not None:
         normal_index = positions
         lines += _rows("vn", mesh.normals)
-    path.write_text("\n".join([*lines, *_face_rows(positions, uv_index, normal_index)]) + "\n")
+    for polygons in mesh.polygons():
+        lines += _face_rows(polygons, positions, uv_index, normal_index)
+    path.write_text("\n".join(lines) + "\n")
 
 
 def _rows(word: str, values: np.ndarray) -> list[str]:
@@ -250,12 +255,14 @@ def _rows(word: str, values: np.ndarray) -> list[str]:
     return [form % row for row in map(tuple, values.tolist())]
 
 
-def _face_rows(positions: np.ndarray, uvs: np.ndarray | None, normals: np.ndarray | None) -> list[str]:
+def _face_rows(polygons: np.ndarray, positions: np.ndarray, uvs: np.ndarray | None,
+               normals: np.ndarray | None) -> list[str]:
+    """A row for each polygon, whose corners (N, 3 or 4) are places in the flattened indices."""
     corner = "%d" + ("/%d" if uvs is not None else "/" if normals is not None else "") + (
         "/%d" if normals is not None else "")
-    columns = [c for c in (positions, uvs, normals) if c is not None]
-    table = np.stack(columns, axis=2).reshape(len(positions), -1)
-    form = f"f {corner} {corner} {corner}"
+    columns = [i.reshape(-1)[polygons] for i in (positions, uvs, normals) if i is not None]
+    table = np.stack(columns, axis=2).reshape(len(polygons), len(columns) * polygons.shape[1])
+    form = " ".join(["f", *[corner] * polygons.shape[1]])
     return [form % row for row in map(tuple, table.tolist())]
 
 

@@ -20,17 +20,20 @@ COLOR_NAME = "Color"
 
 
 def blender_mesh(mesh: Mesh, name: str) -> bpy.types.Mesh:
-    """A new mesh data block: triangles, corner UVs, custom normals and smooth shading where there are normals."""
+    """A new mesh data block: quads and triangles, corner UVs, and where there are normals custom ones."""
+    polygons = mesh.polygons()
+    corners = np.concatenate([p.ravel() for p in polygons])
+    sides = np.concatenate([np.full(len(p), p.shape[1], np.int32) for p in polygons])
     data = bpy.data.meshes.new(fitting_name(name))
     data.vertices.add(len(mesh.vertices))
     data.vertices.foreach_set("co", mesh.vertices.ravel())
-    data.loops.add(3 * len(mesh.faces))
-    data.loops.foreach_set("vertex_index", mesh.faces.ravel())
-    data.polygons.add(len(mesh.faces))
-    data.polygons.foreach_set("loop_start", np.arange(0, 3 * len(mesh.faces), 3, dtype=np.int32))
+    data.loops.add(len(corners))
+    data.loops.foreach_set("vertex_index", mesh.faces.ravel()[corners])
+    data.polygons.add(len(sides))
+    data.polygons.foreach_set("loop_start", np.cumsum(sides, dtype=np.int32) - sides)
     if mesh.corner_uvs is not None:
         layer = data.uv_layers.new(name=UV_NAME)
-        layer.uv.foreach_set("vector", mesh.corner_uvs.ravel())
+        layer.uv.foreach_set("vector", mesh.corner_uvs.reshape(-1, 2)[corners].ravel())
     if mesh.colors is not None:
         colors = np.concatenate([mesh.colors, np.ones((len(mesh.colors), 1), np.float32)], axis=1)
         attribute: Any = data.color_attributes.new(COLOR_NAME, "BYTE_COLOR", "POINT")

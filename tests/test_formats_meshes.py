@@ -2,6 +2,8 @@
 
 import json
 import os
+import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,12 @@ def textured() -> Mesh:
     texture = np.zeros((16, 8, 3), np.uint8)
     texture[:8, :, 0], texture[8:, :, 1], texture[:, 4:, 2] = 200, 100, 50
     return tetrahedron(corner_uvs=uvs, texture=texture)
+
+
+def house(**more) -> Mesh:
+    """A quad on the ground, another on its side, and a triangle: (0, 1, 2, 3), (3, 2, 4, 5) and (2, 1, 4)."""
+    vertices = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0], [2, 1, 3], [0, 1, 3]], np.float32)
+    return Mesh(vertices, np.array([[0, 1, 2], [0, 2, 3], [3, 2, 4], [3, 4, 5], [2, 1, 4]]), quads=2, **more)
 
 
 def face_set(mesh: Mesh) -> set:
@@ -182,3 +190,74 @@ def test_real_files_have_the_vertices_of_their_table():
         assert len(mesh.vertices) == int(table[name]["vertices"]), name
         assert len(mesh.faces) == int(table[name]["faces"]), name
         assert (mesh.texture is not None) == (table[name]["textured"] == "yes"), name
+
+
+def test_quads_are_pairs_of_triangles_in_front():
+    quads, triangles = house().polygons()
+    assert house().faces.reshape(-1)[quads].tolist() == [[0, 1, 2, 3], [3, 2, 4, 5]]
+    assert house().faces.reshape(-1)[triangles].tolist() == [[2, 1, 4]]
+    for quads in (3, -1):
+        with pytest.raises(ValueError, match="quads"):
+            replace(house(), quads=quads)
+    with pytest.raises(ValueError, match="quads"):
+        replace(house(), faces=house().faces[[1, 0, 2, 3, 4]])
+
+
+def test_a_quad_that_loses_a_half_becomes_a_triangle_behind_the_others():
+    uvs = np.arange(30.0).reshape(5, 3, 2)
+    kept = house(corner_uvs=uvs).chosen_faces(np.array([True, False, True, True, True]))
+    assert kept.quads == 1 and kept.faces.tolist() == [[3, 2, 4], [3, 4, 5], [0, 1, 2], [2, 1, 4]]
+    assert np.array_equal(kept.corner_uvs, uvs[[2, 3, 0, 4]])
+    split = house().chosen_faces(np.ones(5, bool), whole=np.array([True, False]))
+    assert split.quads == 1 and split.faces.tolist() == house().faces.tolist()
+
+
+def test_a_mirror_turns_quads_round_as_quads():
+    uvs = house().vertices[house().faces][..., :2]
+    mirrored = house(corner_uvs=uvs).transformed(np.diag([-1.0, 1, 1, 1]))
+    corners = mirrored.faces.reshape(-1)[mirrored.polygons()[0]]
+    assert mirrored.quads == 2 and corners.tolist() == [[2, 1, 0, 3], [4, 2, 3, 5]]
+    assert np.array_equal(mirrored.corner_uvs, (mirrored.triangles() * [-1, 1, 1])[..., :2])
+    before, after = (np.cross(*np.moveaxis(m.triangles()[:, 1:] - m.triangles()[:, :1], 1, 0))
+                     for m in (house(), mirrored))
+    assert np.allclose(after, before * [-1, 1, 1])  # outside stays outside
+
+
+@pytest.mark.parametrize("ending", [".glb", ".obj", ".ply", ".stl", ".npz"])
+def test_quads_are_written_and_give_back_the_same_surface(tmp_path, ending):
+    normals = np.tile([0.0, 0.6, 0.8], (6, 1))
+    write_mesh(house(normals=normals, colors=np.full((6, 3), 0.5)), tmp_path / f"a{ending}")
+    back = read_mesh(tmp_path / f"a{ending}")
+    assert face_set(back) == face_set(house()) and len(back.vertices) == 6
+    assert back.quads == (2 if ending == ".npz" else 0)
+
+
+def test_obj_and_ply_have_faces_of_four_corners(tmp_path):
+    write_mesh(house(), tmp_path / "a.obj")
+    rows = [line for line in (tmp_path / "a.obj").read_text().splitlines() if line[0] == "f"]
+    assert rows == ["f 1 2 3 4", "f 4 3 5 6", "f 3 2 5"]
+    write_mesh(house(), tmp_path / "a.ply")
+    faces = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")[1][6 * 12:]
+    assert [faces[0], faces[17], faces[34]] == [4, 4, 3] and len(faces) == 2 * 17 + 13
+
+
+def test_quads_keep_their_seams_in_an_obj(tmp_path):
+    uvs = np.stack([house().vertices[house().faces][..., i] / 3 for i in (0, 2)], axis=-1)
+    write_mesh(house(corner_uvs=uvs, texture=textured().texture), tmp_path / "a.obj")
+    back = read_mesh(tmp_path / "a.obj")
+    assert np.allclose(back.corner_uvs, back.triangles()[..., [0, 2]] / 3, atol=1e-6)
+
+
+def test_a_binary_ply_of_polygons_is_read_as_fans_of_triangles(tmp_path):
+    header = ("ply\nformat binary_big_endian 1.0\nelement vertex 6\nproperty float x\nproperty float y\n"
+              "property float z\nelement face 3\nproperty uchar flag\nproperty list uchar int vertex_indices\n"
+              "property float area\nelement edge 1\nproperty int vertex1\nproperty int vertex2\nend_header\n")
+    polygons = (3, 2, 4, 5), (2, 1, 4), (0, 1, 2, 4, 5)
+    faces = b"".join(struct.pack(f">BB{len(p)}if", 7, len(p), *p, 0.5) for p in polygons)
+    body = house().vertices.astype(">f4").tobytes() + faces
+    (tmp_path / "a.ply").write_bytes(header.encode() + body + struct.pack(">2i", 0, 1))
+    expected = np.array([[3, 2, 4], [3, 4, 5], [2, 1, 4], [0, 1, 2], [0, 2, 4], [0, 4, 5]])
+    assert np.array_equal(read_mesh(tmp_path / "a.ply").faces, expected)
+    (tmp_path / "a.ply").write_bytes(header.encode() + body[:-9])
+    with pytest.raises(InputError):
+        read_mesh(tmp_path / "a.ply")

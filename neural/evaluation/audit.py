@@ -12,11 +12,13 @@ _NO_AREA = 1e-14
 
 
 def audit(mesh: Mesh) -> dict[str, int]:
-    """Count a mesh's parts and defects; `genus` is absent where the mesh is not a closed manifold.
+    """Count a mesh's parts and defects; `genus` is absent where the mesh is not a closed manifold, `quads` where
+    it has none.
 
     open_edges have one face, nonmanifold_edges more than two, flipped_edges two that run the same way.
     nonmanifold_vertices have faces in more than one fan. components share no vertex. inner_shells are components
-    inside another, closed one. zero_area_faces are smaller than 1e-14 of the squared diagonal.
+    inside another, closed one. zero_area_faces are smaller than 1e-14 of the squared diagonal. faces are triangles,
+    two for each of the quads: quads / (faces − quads) is the share of quads among the polygons.
     """
     used = len(np.unique(mesh.faces))
     found = topology.edges(mesh.faces)
@@ -33,6 +35,8 @@ def audit(mesh: Mesh) -> dict[str, int]:
         "nonmanifold_vertices": int((fans_at > 1).sum()), "components": components,
         "inner_shells": len(topology.inner_components(mesh, component)),
         "zero_area_faces": int((topology.face_areas(mesh) <= _NO_AREA * mesh.diagonal() ** 2).sum())}
+    if mesh.quads:
+        result["quads"] = mesh.quads
     if components and (count == 2).all() and not flipped and not result["nonmanifold_vertices"]:
         result["genus"] = components - (used - len(count) + len(mesh.faces)) // 2
     return result

@@ -24,14 +24,14 @@ def remove_inner_shells(mesh: Mesh) -> Mesh:
 
 
 def keep_faces(mesh: Mesh, keep: np.ndarray) -> Mesh:
-    """The chosen faces (F,) bool, and the vertices that they use in their order."""
+    """The chosen faces (F,) bool, and the vertices that they use in their order; a quad stays one if whole."""
     if keep.all() and len(np.unique(mesh.faces)) == len(mesh.vertices):
         return mesh
-    used, faces = np.unique(mesh.faces[keep], return_inverse=True)
+    mesh = mesh.chosen_faces(keep)
+    used, faces = np.unique(mesh.faces, return_inverse=True)
     return replace(mesh, vertices=mesh.vertices[used], faces=faces.reshape(-1, 3),
                    normals=None if mesh.normals is None else mesh.normals[used],
-                   colors=None if mesh.colors is None else mesh.colors[used],
-                   corner_uvs=None if mesh.corner_uvs is None else mesh.corner_uvs[keep])
+                   colors=None if mesh.colors is None else mesh.colors[used])
 
 
 def remove_folds(mesh: Mesh) -> Mesh:

@@ -15,7 +15,7 @@ PADDING = 4
 def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
     """Cut the surface into charts and lay them out in the unit square, `PADDING` texels apart at `texture_side`.
 
-    Sets `corner_uvs`; vertices stay whole.
+    Sets `corner_uvs`; vertices stay whole. A quad that a seam divides becomes two triangles.
     """
     import xatlas
 
@@ -32,4 +32,6 @@ def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
     vertex, faces, uvs = atlas[0]
     if not np.array_equal(vertex[faces], mesh.faces):
         raise AssertionError("xatlas has changed the order of faces or corners")
-    return replace(mesh, corner_uvs=np.clip(uvs[faces], 0, 1))
+    first, second = faces[0:2 * mesh.quads:2], faces[1:2 * mesh.quads:2]
+    unwrapped = replace(mesh, corner_uvs=np.clip(uvs[faces], 0, 1))
+    return unwrapped.chosen_faces(np.ones(len(faces), bool), whole=(first[:, [0, 2]] == second[:, :2]).all(axis=1))

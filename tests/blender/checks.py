@@ -10,6 +10,7 @@ import os
 import runpy
 import sys
 import traceback
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,23 @@ def check_a_mesh_is_inserted_as_it_is() -> None:
     pixels = np.empty(4 * 8 * 4, np.float32)
     image.pixels.foreach_get(pixels)
     np.testing.assert_allclose(pixels.reshape(8, 4, 4)[-1, 0, :3] * 255, (200, 10, 20), atol=0.5)
+
+
+def check_quads_are_polygons_of_four_corners() -> None:
+    triangles = cube_mesh()
+    uvs = triangles.corner_uvs.copy()
+    uvs[1::2, :2] = uvs[0::2, [0, 2]]
+    mesh = replace(triangles, quads=5, corner_uvs=uvs)  # the sixth side stays two triangles
+    data = part("scene.meshes").blender_mesh(mesh, "Box")
+    assert [len(p.vertices) for p in data.polygons] == [4] * 5 + [3] * 2
+    assert list(data.polygons[0].vertices) == [0, 1, 3, 2]
+    assert all(p.normal.dot(p.center) > 0 for p in data.polygons)
+    uv = np.empty((26, 2), np.float32)
+    data.uv_layers.active.uv.foreach_get("vector", uv.ravel())
+    corners = np.concatenate([c.ravel() for c in mesh.polygons()])
+    np.testing.assert_allclose(uv, uvs.reshape(-1, 2)[corners])
+    normals = np.array([n.vector for n in data.corner_normals])
+    np.testing.assert_allclose(normals, mesh.normals[mesh.faces.ravel()[corners]], atol=2e-3)
 
 
 def check_a_swap_keeps_what_is_the_artists() -> None:
