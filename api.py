@@ -57,11 +57,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What a task function returns: the mesh where the task makes one, section 7's report, and the job."""
+    """What a task function returns: the mesh where the task makes one, section 7's report, the job, and the file
+    that holds the result in the job's folder."""
 
     mesh: Mesh | None
     report: dict[str, Any]
     job: Job
+    path: Path
 
 
 def start(request: Request, on_status: OnStatus = silent) -> Job:
@@ -237,8 +239,9 @@ def finish(job: Job, request: Request, on_status: OnStatus = silent) -> None:
 
 def result_of(job: Job) -> Result:
     from .formats.mesh import read_npz
-    mesh = job.output / "mesh.npz"
-    return Result(read_npz(mesh) if mesh.exists() else None, job.report(), job)
+    from .formats.results import FORMS
+    path = job.output / FORMS[job.recipe.output].file
+    return Result(read_npz(path) if job.recipe.output == "mesh" else None, job.report(), job, path)
 
 
 def _function(recipe: type[Recipe]) -> Callable[..., Result]:

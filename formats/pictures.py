@@ -7,6 +7,7 @@ the stored pixels.
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 
 from ..recipes.errors import InputError
 from . import exr
+
+PICTURE = "picture"  # the stem of the file in the input/ of a job that takes one picture
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -37,7 +40,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def _unreadable(path: Path, why: object) -> InputError:
-    return InputError(f"picture: {path} cannot be read ({why}); replace the file or remove its view")
+    return InputError(f"picture: {path} cannot be read ({why}); replace the file or leave it out")
 
 
 def _png_size(data: bytes) -> tuple[int, ...]:
@@ -184,8 +187,21 @@ def read_depth(path: Path) -> np.ndarray:
     return np.where((values > 0) & (values < 65535), values / np.float32(1000), np.nan).astype(np.float32)
 
 
+def png(rgba: np.ndarray) -> bytes:
+    """A PNG file of (H, W, 4) uint8, sRGB with straight alpha; for Blender's Python, which has no image library."""
+    height, width = rgba.shape[:2]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)  # 8 bits of RGBA
+    rows = np.pad(rgba.reshape(height, 4 * width), ((0, 0), (1, 0)))  # each row after its filter, which is none
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 1))
+            + chunk(b"IEND", b""))
+
+
 def write_png(path: Path, rgb: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 sRGB."""
+    """Write (H, W, 3) or (H, W, 4) uint8 sRGB, with straight alpha."""
     from PIL import Image
 
     Image.fromarray(rgb).save(path)

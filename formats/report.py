@@ -47,7 +47,7 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("memory", f"{memory['peak_mb']} MB"))
     if "psnr_db" in report:
         ssim = f", SSIM {report['ssim']:.4f}" if "ssim" in report else ""
-        found.append(("held-out views", f"PSNR {report['psnr_db']:.2f} dB{ssim}"))
+        found.append(("held-out views" if "views" in report else "fit", f"PSNR {report['psnr_db']:.2f} dB{ssim}"))
     if "faces" in mesh:
         found.append(("mesh", f"{mesh['faces']:,} faces, {mesh['components']:,} components, "
                               f"{mesh['open_edges']:,} open and {mesh['nonmanifold_edges']:,} non-manifold edges"))

@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..formats.mesh import read_npz
-from ..formats.meshes import write_mesh
 from ..formats.report import plain, program_version
+from ..formats.results import FORMS
 from ..jobs import files, machine
 from ..jobs.folder import FINISHED, Job, Status
 from ..recipes import Cancelled, InputError, MachineError, MaquetteError, Recipe
@@ -282,7 +281,8 @@ def _write_result(job: Job) -> None:
     if name:
         folder = job.result_files()
         folder.mkdir()
-        write_mesh(read_npz(job.output / "mesh.npz"), folder / Path(name).name)
+        form = FORMS[job.recipe.output]
+        form.write(job.output / form.file, folder / Path(name).name)
 
 
 def _report(job: Job, context: Running, estimated_mb: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Reci
         if bpy.app.background:
             job = submit.run_here(context, recipe, replaces, _print)
             made = results.insert(context.scene, job, replaces)
-            operator.report({"INFO"}, rpt_("{} is reconstructed").format(made.name))
+            operator.report({"INFO"}, rpt_(results.form(job).said).format(made.name))
         else:
             job = submit.submit(context, recipe, replaces)
             watch.add(context.scene, job, replaces)

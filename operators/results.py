@@ -14,7 +14,7 @@ from .texts import iface_, rpt_
 
 
 class MAQUETTE_OT_insert_result(bpy.types.Operator):
-    """Put the job's mesh into the scene"""
+    """Bring the job's result into the file"""
 
     bl_idname = "maquette.insert_result"
     bl_label = "Insert Result"
@@ -38,13 +38,9 @@ class MAQUETTE_OT_insert_result(bpy.types.Operator):
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
         watch.forget(self.job)
-        context.view_layer.update()  # it knows what was linked only then
-        if made.name in context.view_layer.objects:
-            for other in context.selected_objects:
-                other.select_set(False)
-            made.select_set(True)
-            context.view_layer.objects.active = made
-        self.report({"INFO"}, rpt_("{} is reconstructed").format(made.name))
+        form = results.form(job)
+        form.show(context, made)
+        self.report({"INFO"}, rpt_(form.said).format(made.name))
         return {"FINISHED"}
 
 

@@ -61,7 +61,7 @@ def _new_job(context: bpy.types.Context, recipe: Recipe, replaces: str) -> Itera
     target: dict[str, Any] = {"scene": context.scene.name, "replaces": replaces}
     try:
         yield Job.create(path, recipe, device=environment.device(context), summary=summary,
-                         target=target | inputs.source(recipe).origin(context))
+                         target=target | inputs.source(recipe).origin(context, recipe))
     except OSError as problem:
         shutil.rmtree(path, ignore_errors=True)
         raise files.explained(problem, path) from problem

@@ -55,16 +55,18 @@ def estimate(scene: bpy.types.Scene, recipe: type[Recipe]) -> str:
     settings = getattr(state.of_scene(scene), recipe.task())
     try:
         made = recipe.from_json({p.name: getattr(settings, p.name) for p in recipe.parameters()})
-        needed = made.estimate(scene_summary(scene, settings))
+        needed = made.estimate(scene_summary(scene, made))
     except MaquetteError as problem:
         return str(problem)
     return f"about {duration(needed.seconds)}, {needed.memory_mb / 1000:.1f} GB"
 
 
-def scene_summary(scene: bpy.types.Scene, settings: object) -> dict[str, int]:
-    """What can be told of the input at every redraw: the number of cameras and the views' size."""
+def scene_summary(scene: bpy.types.Scene, recipe: Recipe) -> dict[str, int]:
+    """What can be told of the input at every redraw: of a capture, the number of cameras and the views' size."""
+    if recipe.input != "capture":
+        return {}
     count = sum(o.type == "CAMERA" for o in scene.objects)
-    return {"views": count, "pixels": count * getattr(settings, "size", 0) ** 2}
+    return {"views": count, "pixels": count * recipe.to_json()["size"] ** 2}
 
 
 def duration(seconds: float) -> str:

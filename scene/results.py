@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +12,7 @@ import bpy
 
 from ..formats.mesh import Mesh, read_npz
 from ..recipes import InputError, recipe_of
-from . import meshes
+from . import images, meshes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -58,27 +60,32 @@ def sources(scene: bpy.types.Scene, thing: bpy.types.Object) -> list[bpy.types.O
     return [o for o in found if o is not None]
 
 
-def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> bpy.types.Object:
-    """Put a job's mesh into the scene; into the object named `replaces` where that is still there.
+@dataclass(frozen=True)
+class Form:
+    """What Blender does with one form of results.
 
-    Raises InputError where the job's output is missing or damaged.
+    `insert` makes the data block and may find what it replaces by a name. `show` brings it before the user.
+    `said` tells of it by its name.
     """
-    report, mesh = job.report(), _mesh_of(job)
-    target: Any = scene.objects.get(replaces) if replaces else None
-    if target is not None and target.type == "MESH":
-        meshes.swap(target, mesh)
-    else:
-        target = meshes.new_object(mesh, _name(report), _collection(scene))
-    for owner in (target, target.data):
-        owner[JOB_KEY] = job.path.name
-        owner[TASK_KEY] = report["task"]
-        owner[RECIPE_KEY] = json.dumps(report["recipe"])
-    if "sources" in job.target:
-        target[SOURCES_KEY] = json.dumps(job.target["sources"])
-    return target
+
+    insert: Callable[[bpy.types.Scene, Done, str], Any]
+    show: Callable[[bpy.types.Context, Any], None]
+    said: str
 
 
-def insert_into_open_scene(job: Done) -> bpy.types.Object:
+def form(job: Done) -> Form:
+    return FORMS[recipe_of(job.report()["task"]).output]
+
+
+def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> Any:
+    """Bring a job's result into the file; into the object named `replaces` where that is still there.
+
+    Returns the object or image. Raises InputError where the job's output is missing or damaged.
+    """
+    return form(job).insert(scene, job, replaces)
+
+
+def insert_into_open_scene(job: Done) -> Any:
     return insert(bpy.context.scene, job)
 
 
@@ -89,6 +96,39 @@ def save_copy(path: Path) -> None:
     except RuntimeError as problem:
         raise InputError(f"out: Blender cannot write {path} ({' '.join(str(problem).split())}); "
                          "choose another folder or mend its permissions") from None
+
+
+def _mark(thing: Any, job: Done) -> None:
+    """Store on a data block what it was made by."""
+    report = job.report()
+    thing[JOB_KEY] = job.path.name
+    thing[TASK_KEY] = report["task"]
+    thing[RECIPE_KEY] = json.dumps(report["recipe"])
+    if "sources" in job.target:
+        thing[SOURCES_KEY] = json.dumps(job.target["sources"])
+
+
+# ---- meshes ------------------------------------------------------------------------------------------------------
+
+def _insert_mesh(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Object:
+    mesh = _mesh_of(job)
+    target: Any = scene.objects.get(replaces) if replaces else None
+    if target is not None and target.type == "MESH":
+        meshes.swap(target, mesh)
+    else:
+        target = meshes.new_object(mesh, _name(job.report()), _collection(scene))
+    for owner in (target, target.data):
+        _mark(owner, job)
+    return target
+
+
+def _select(context: bpy.types.Context, made: bpy.types.Object) -> None:
+    context.view_layer.update()  # it knows what was linked only then
+    if made.name in context.view_layer.objects:
+        for other in context.selected_objects:
+            other.select_set(False)
+        made.select_set(True)
+        context.view_layer.objects.active = made
 
 
 def _mesh_of(job: Done) -> Mesh:
@@ -113,3 +153,18 @@ def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
         found[JOB_KEY] = True  # found again under whatever name the artist gives it
         scene.collection.children.link(found)
     return found
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------------
+
+def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Image:
+    report = job.report()
+    source = next(iter(job.target.get("sources", [])), "") or report["recipe"].get("image", "")
+    image = images.read(job.output / "picture.png", f"{source} fitted" if source else recipe_of(report["task"]).label)
+    _mark(image, job)
+    return image
+
+
+# By the recipe's `output`.
+FORMS = {"mesh": Form(_insert_mesh, _select, "{} is reconstructed"),
+         "picture": Form(_insert_picture, images.show, 'Image "{}" is ready')}
