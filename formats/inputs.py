@@ -15,6 +15,8 @@ from ..recipes.errors import InputError
 from . import capture as captures
 from .cameras import check_views
 from .folder import read_capture
+from .pictures import PICTURE, picture_size
+from .solids import gather_solids
 from .volume import gather_volume
 
 MOST_POINTS = 20_000
@@ -45,8 +47,18 @@ def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
     return taken.summary()
 
 
+def gather_picture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """One picture, as picture with its own ending."""
+    if len(paths) != 1:
+        raise InputError(f"input: {len(paths)} inputs are given; a picture's task takes one")
+    width, height = picture_size(paths[0])
+    input_folder.mkdir(parents=True, exist_ok=True)
+    _link(paths[0], input_folder / f"{PICTURE}{paths[0].suffix.lower()}")
+    return {"width": width, "height": height}
+
+
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
-    "capture": gather_capture, "volume": gather_volume}
+    "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "solids": gather_solids}
 
 
 def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:
@@ -72,4 +84,4 @@ def _link(source: Path, target: Path) -> None:
             if os.access(source, os.R_OK):
                 raise  # the job's disk is at fault, which the caller explains
             raise InputError(f"picture: {source} cannot be copied ({error.strerror}); "
-                             "make it readable or remove its view") from error
+                             "make it readable or leave it out") from error

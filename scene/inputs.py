@@ -12,8 +12,9 @@ import numpy as np
 
 from ..formats import capture
 from ..formats.mesh import write_npz
+from ..formats.pictures import PICTURE
 from ..recipes import InputError, Recipe
-from . import meshes, photos, points, results, views
+from . import images, meshes, photos, solids, views
 
 Summary = dict[str, Any]
 Progress = Callable[[float, str], None]
@@ -21,7 +22,6 @@ Progress = Callable[[float, str], None]
 # The true surface of views that were rendered: the report compares the result with it.
 ORIGINAL = "original.npz"
 MOST_ORIGINAL_FACES = 2_000_000
-SURFACES = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
 
 
 def silent(fraction: float, message: str) -> None:
@@ -41,7 +41,7 @@ class Source:
     summary: Callable[[bpy.types.Context, Recipe], Summary]
     gather: Callable[[bpy.types.Context, Recipe, Path, Progress], None]
     is_slow: Callable[[Recipe], bool] = lambda recipe: False
-    origin: Callable[[bpy.types.Context], dict[str, Any]] = lambda context: {}
+    origin: Callable[[bpy.types.Context, Recipe], dict[str, Any]] = lambda context, recipe: {}
 
 
 def source(recipe: Recipe) -> Source:
@@ -98,7 +98,8 @@ def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_
 
 def _write_original(context: bpy.types.Context, subject: str, path: Path) -> None:
     depsgraph = context.evaluated_depsgraph_get()
-    things = [o for o in views.subject_objects(context.scene, subject) if o.type in SURFACES and not o.hide_render]
+    things = [o for o in views.subject_objects(context.scene, subject)
+              if o.type in solids.SURFACES and not o.hide_render]
     found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in sorted(things, key=lambda o: o.name)])
     if 0 < len(found.faces) <= MOST_ORIGINAL_FACES:
         write_npz(found, path)
@@ -106,42 +107,65 @@ def _write_original(context: bpy.types.Context, subject: str, path: Path) -> Non
 
 # ---- volume: the selected meshes, which the worker makes into a grid ---------------------------------------------
 
-def selected(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The selected objects with a surface, a result standing for what it was made of.
-
-    In a Blender without a window, the scene's where none is selected. InputError where there are none.
-    """
-    chosen = [o for o in context.scene.objects if o.type in SURFACES and o.select_get()]
-    if not chosen and bpy.app.background:
-        chosen = [o for o in context.scene.objects if o.type in SURFACES and not o.hide_render
-                  and not results.is_result(o) and not o.get(points.POINTS_KEY)]
-    found = {o.name: o for thing in chosen for o in results.sources(context.scene, thing) or [thing]}
-    if not found:
-        raise InputError("input: no mesh is selected; select the objects to make into voxels")
-    return list(found.values())
-
-
 def volume_ready(context: bpy.types.Context, recipe: Recipe) -> None:
-    selected(context)
+    solids.selected(context)
 
 
 def volume_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
-    return {"objects": len(selected(context))}
+    return {"objects": len(solids.selected(context))}
 
 
 def gather_volume(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
     depsgraph = context.evaluated_depsgraph_get()
-    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in selected(context)])
+    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in solids.selected(context)])
     if len(found.faces) == 0:
-        names = ", ".join(o.name for o in selected(context)[:3])
+        names = ", ".join(o.name for o in solids.selected(context)[:3])
         raise InputError(f"input: the selected objects ({names}) have no faces; select some that have")
     if not np.isfinite(found.vertices).all():
         raise InputError("input: the selected objects have vertices that are not finite; mend them or their modifiers")
     write_npz(found, folder / "mesh.npz")
 
 
+# ---- picture: an image -------------------------------------------------------------------------------------------
+
+def picture_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    images.chosen(context, recipe.to_json()["image"])
+
+
+def picture_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    width, height = images.size(images.chosen(context, recipe.to_json()["image"]))
+    return {"width": width, "height": height}
+
+
+def gather_picture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    images.write(images.chosen(context, recipe.to_json()["image"]), folder / f"{PICTURE}.png")
+
+
+# ---- solids: the selected objects, each for itself ---------------------------------------------------------------
+
+def solids_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    solids.selected(context, solids.SOLIDS)
+
+
+def solids_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    return solids.summary(context)
+
+
+def gather_solids(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    solids.gather(context, folder)
+
+
+def selected_names(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
+    """What a result is remembered to be made of."""
+    return {"sources": [o.name for o in solids.selected(context, solids.SOLIDS)]}
+
+
 SOURCES = {
     "capture": Source(capture_ready, capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
     "volume": Source(volume_ready, volume_summary, gather_volume,
-                     origin=lambda context: {"sources": [o.name for o in selected(context)]}),
+                     origin=lambda context, recipe: {"sources": [o.name for o in solids.selected(context)]}),
+    "picture": Source(picture_ready, picture_summary, gather_picture,
+                      origin=lambda context, recipe: {
+                          "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),
+    "solids": Source(solids_ready, solids_summary, gather_solids, origin=selected_names),
 }
