@@ -41,19 +41,28 @@ def read_grid(path: Path) -> Grid:
     read = {".npy": _read_npy, ".npz": _read_npz, ".binvox": _read_binvox}.get(path.suffix.lower())
     if read is None:
         raise InputError(f"grid: {path} has an ending that is not read; give one of {' '.join(READABLE)}")
-    if not path.is_file():
-        raise InputError(f"grid: {path} does not exist; check the path")
-    if path.stat().st_size == 0:
-        raise InputError(f"grid: {path} is empty (0 bytes); write it again")
+    check_file(path)
     try:
         values, world_from_grid = read(path)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # zipfile, numpy and zlib fail in their own ways on a damaged file
-        line = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(f"grid: {path} cannot be read ({line}); it may be damaged or cut short, "
-                         "write it again") from error
+        raise damaged(path, error) from error
     return Grid(values, _place(path, values.shape, world_from_grid), _check_values(path, values))
+
+
+def check_file(path: Path) -> None:
+    """InputError where there is no file at `path` or nothing in it."""
+    if not path.is_file():
+        raise InputError(f"grid: {path} does not exist; check the path")
+    if path.stat().st_size == 0:
+        raise InputError(f"grid: {path} is empty (0 bytes); write it again")
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """What to say where reading a file has ended with `error`."""
+    line = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return InputError(f"grid: {path} cannot be read ({line}); it may be damaged or cut short, write it again")
 
 
 def write_npz(grid: Grid, path: Path) -> None:
@@ -69,7 +78,7 @@ def read_npz(path: Path) -> Grid:
 
 def _read_npy(path: Path) -> tuple[np.ndarray, None]:
     with open(path, "rb") as file:
-        _check_shape(path, *_npy_header(file))
+        _check_shape(path, *npy_header(file))
     return np.load(path, allow_pickle=False).astype(np.float32), None
 
 
@@ -82,7 +91,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             raise InputError(f"grid: {path} has no array named values (it has {', '.join(names[:5]) or 'none'}); "
                              "save the grid under that name")
         with archive.open(f"{name}.npy") as file:  # before anything is unpacked
-            _check_shape(path, *_npy_header(file))
+            _check_shape(path, *npy_header(file))
     with np.load(path, allow_pickle=False) as content:
         axes = str(content["axes"]) if "axes" in content else "xyz"
         if axes not in ("xyz", "zyx"):
@@ -98,7 +107,8 @@ def _read_binvox(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return voxels.astype(np.float32), world_from_grid
 
 
-def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+def npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array in an open .npy file, without reading the array."""
     major, _ = np.lib.format.read_magic(file)
     read: Callable = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -136,8 +146,15 @@ def _place(path: Path, shape: tuple[int, ...], world_from_grid: np.ndarray | Non
         cell = 2 / max(shape)
         world_from_grid = np.diag([cell, cell, cell, 1.0])
         world_from_grid[:3, 3] = cell * (1 - np.array(shape)) / 2
+    try:
+        check_place(world_from_grid)
+    except ValueError as error:
+        raise InputError(f"grid: {path} has {error}; mend it or leave it out") from error
+    return world_from_grid
+
+
+def check_place(world_from_grid: np.ndarray) -> None:
+    """ValueError where this is no transform that a grid can have."""
     if world_from_grid.shape != (4, 4) or not np.isfinite(world_from_grid).all() or \
             not np.allclose(world_from_grid[3], [0, 0, 0, 1]) or np.linalg.det(world_from_grid[:3, :3]) == 0:
-        raise InputError(f"grid: {path} has a world_from_grid that is not an invertible affine 4 × 4 matrix; mend it "
-                         "or leave it out")
-    return world_from_grid
+        raise ValueError("a world_from_grid that is not an invertible affine 4 × 4 matrix")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
 from ...formats.mesh import Mesh
 
-# The corners of a voxel's six sides, counter-clockwise seen from outside: the axis, the side, the offsets.
-_SIDES = [(axis, side, [np.roll(c, axis) for c in corners])
-          for axis in range(3)
-          for side, corners in ((0, [(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0)]),
-                                (1, [(1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 0, 1)]))]
+_SIDES = {-1: [(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0)], 1: [(1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 0, 1)]}
+
+
+def side_corners(axis: int, step: int) -> np.ndarray:
+    """The corners (4, 3) of a voxel's side, counter-clockwise seen from outside, as offsets from its first corner.
+
+    step: −1 or 1, the side before or behind the voxel on the axis.
+    """
+    return np.roll(_SIDES[step], axis, axis=1)
 
 
 def cubify(probabilities: np.ndarray, threshold: float,
@@ -35,17 +40,17 @@ def cubify(probabilities: np.ndarray, threshold: float,
     filled = np.pad(probabilities >= threshold, 1)
     inner = filled[1:-1, 1:-1, 1:-1]
     sides = []
-    for axis, side, corners in _SIDES:
-        neighbour = np.roll(filled, 1 - 2 * side, axis)[1:-1, 1:-1, 1:-1]
-        sides.append(np.argwhere(inner & ~neighbour)[:, None] + np.array(corners))
+    for axis, step in product(range(3), (-1, 1)):
+        neighbour = np.roll(filled, -step, axis)[1:-1, 1:-1, 1:-1]
+        sides.append(np.argwhere(inner & ~neighbour)[:, None] + side_corners(axis, step))
     quads = np.concatenate(sides)  # (Q, 4, 3) lattice corners
     lattice, corner = np.unique(np.ravel_multi_index(tuple(np.moveaxis(quads, -1, 0)), tuple(size + 1)),
                                 return_inverse=True)
     corner = corner.reshape(-1, 4)
-    faces = np.concatenate((corner[:, [0, 1, 2]], corner[:, [0, 2, 3]]))
+    faces = corner[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
     points = np.stack(np.unravel_index(lattice, tuple(size + 1)), axis=1).astype(np.float64)
     if align == "corner":
         points = 2 * points / size - 1
     else:
         points = 2 * (points - (0.5 if align == "center" else 0)) / (size - 1) - 1
-    return Mesh(points, faces)
+    return Mesh(points, faces, quads=len(corner))
