@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from maquette.neural.kernels import closest_reference, columns_reference
+from maquette.neural.kernels import closest_reference, columns_fused, columns_reference
 from maquette.neural.kernels.closest import closest_triangles
-from maquette.neural.kernels.columns import column_windings, inside_another
+from maquette.neural.kernels.closest_tree import TriangleTree
+from maquette.neural.kernels.columns import Columns, column_windings, inside_another
 
 
 def test_closest_point_of_one_triangle_in_each_region():
@@ -13,7 +14,7 @@ def test_closest_point_of_one_triangle_in_each_region():
     # Above the inside; beyond a corner (3-4-5); beyond a side; beyond the long side, whose distance is 4/√2.
     points = np.array([[1, 1, 2], [-3, -4, 0], [2, -3, 4], [4, 4, 0]], float)
     for method in (closest_triangles, closest_reference.closest_triangles):
-        distance, face = method(points, triangle)
+        distance, face = method(points, TriangleTree(triangle))
         assert np.allclose(distance, [2, 5, 5, 4 / np.sqrt(2)])
         assert (face == 0).all()
 
@@ -26,7 +27,7 @@ def test_tree_finds_what_trying_all_triangles_finds(count):
     triangles[::11, 1:] = triangles[::11, :1]  # points
     points = 2 * rng.normal(size=(300, 3))
     fast, face = closest_triangles(points, triangles)
-    slow, _ = closest_reference.closest_triangles(points, triangles)
+    slow, _ = closest_reference.closest_triangles(points, TriangleTree(triangles))
     assert np.allclose(fast, slow, atol=1e-12)
     assert np.allclose(np.sqrt(closest_reference.squared_distances(points, triangles[face])), slow, atol=1e-9)
 
@@ -46,8 +47,15 @@ def test_winding_of_a_box_through_lattice_points_counts_each_column_once():
 def test_windings_equal_the_reference_where_points_lie_on_edges_and_corners():
     rng = np.random.default_rng(0)
     triangles = rng.integers(0, 9, (60, 3, 3)).astype(float)
-    fast = column_windings(triangles, (8, 9, 7))
-    assert np.array_equal(fast, np.cumsum(columns_reference.column_steps(triangles, 8, 9, 7), axis=2))
+    fast, slow = (np.stack(body.column_crossings(triangles, 8, 9)) for body in (columns_fused, columns_reference))
+    assert fast.shape == slow.shape and np.allclose(fast[:, np.lexsort(fast)], slow[:, np.lexsort(slow)])
+    # The winding number at a point is the sum of the steps at and below it.
+    columns, heights, steps = slow
+    grid = Columns(triangles, (8, 9, 7))
+    points = np.argwhere(np.ones((8, 9, 7), bool))
+    summed = [steps[(columns == x * 9 + y) & (heights <= z)].sum() for x, y, z in points]
+    assert np.array_equal(grid.windings(points), summed) and np.array_equal(grid.grid().reshape(-1), summed)
+    assert not grid.windings(np.array([[-1, 0, 0], [8, 0, 0], [0, 0, 7]])).any()
 
 
 def test_a_point_is_inside_another_groups_box_but_never_inside_its_own():

@@ -1,44 +1,22 @@
-"""A tree of boxes over the triangles in Morton order, searched nearest child first."""
+"""The tree of boxes searched nearest child first, from a bound that the point before gives."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
+from .closest_tree import TriangleTree, morton
 from .dispatch import compiled, inlined
 
-_LEAF = 4
+# Points in a row, near each other, that one thread walks.
+_ROW = 64
 
 
-def closest_triangles(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    lower, upper = triangles.min(axis=1), triangles.max(axis=1)
-    order = np.argsort(_morton((lower + upper) / 2), kind="stable")
-    depth = max(0, int(np.ceil(np.log2(len(triangles) / _LEAF))))
-    # Leaf i of the full binary tree holds the triangles from bounds[i] to bounds[i + 1]; node k has the children
-    # 2k + 1 and 2k + 2.
-    bounds = np.linspace(0, len(triangles), 2**depth + 1).astype(np.int64)
-    low = [np.minimum.reduceat(lower[order], bounds[:-1])]
-    high = [np.maximum.reduceat(upper[order], bounds[:-1])]
-    while len(low[0]) > 1:
-        low.insert(0, low[0].reshape(-1, 2, 3).min(axis=1))
-        high.insert(0, high[0].reshape(-1, 2, 3).max(axis=1))
-    near = np.argsort(_morton(points), kind="stable")  # neighbours walk the same branches
-    squared, place = _search(points[near], triangles[order], bounds, np.concatenate(low), np.concatenate(high))
+def closest_triangles(points: np.ndarray, tree: TriangleTree) -> tuple[np.ndarray, np.ndarray]:
+    near = np.argsort(morton(points), kind="stable")  # neighbours walk the same branches
     distance, face = np.empty(len(points)), np.empty(len(points), np.int64)
-    distance[near], face[near] = np.sqrt(squared), order[place]
-    return distance, face
-
-
-def _morton(points: np.ndarray) -> np.ndarray:
-    """Order along the Z curve, 16 bits an axis."""
-    low = points.min(axis=0, initial=np.inf)
-    size = max(float((points.max(axis=0, initial=-np.inf) - low).max(initial=0)), 1e-300)
-    code = np.zeros(len(points), np.int64)
-    cells = np.minimum((points - low) / size * 65536, 65535).astype(np.int64)
-    for bit in range(16):
-        for axis in range(3):
-            code |= (cells[:, axis] >> bit & 1) << (3 * bit + axis)
-    return code
+    _search(points, near, tree.triangles, tree.bounds, tree.low, tree.high, distance, face)
+    return distance, tree.order[face]
 
 
 @inlined
@@ -79,31 +57,30 @@ def _triangle_distance(p, t):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _search(points, triangles, bounds, low, high):  # noqa: ANN001, ANN202
+def _search(points, near, triangles, bounds, low, high, distance, face):  # noqa: ANN001, ANN202
     first_leaf = len(bounds) - 2
-    best = np.empty(len(points))
-    face = np.empty(len(points), np.int64)
-    for i in prange(len(points)):
-        p = points[i]
-        nearest, found = np.inf, 0
+    for row in prange((len(points) + _ROW - 1) // _ROW):
         stack = np.empty(64, np.int64)
-        stack[0], size = 0, 1
-        while size:
-            size -= 1
-            node = stack[size]
-            if _box_distance(p, low[node], high[node]) >= nearest:
-                continue
-            if node >= first_leaf:
-                leaf = node - first_leaf
-                for k in range(bounds[leaf], bounds[leaf + 1]):
-                    squared = _triangle_distance(p, triangles[k])
-                    if squared < nearest:
-                        nearest, found = squared, k
-                continue
-            left, right = 2 * node + 1, 2 * node + 2
-            if _box_distance(p, low[left], high[left]) < _box_distance(p, low[right], high[right]):
-                left, right = right, left
-            stack[size], stack[size + 1] = left, right  # the nearer one comes off first
-            size += 2
-        best[i], face[i] = nearest, found
-    return best, face
+        found = 0
+        for i in near[row * _ROW:(row + 1) * _ROW]:
+            p = points[i]
+            nearest = _triangle_distance(p, triangles[found])  # near already, if the point before was
+            stack[0], size = 0, 1
+            while size:
+                size -= 1
+                node = stack[size]
+                if _box_distance(p, low[node], high[node]) >= nearest:
+                    continue
+                if node >= first_leaf:
+                    leaf = node - first_leaf
+                    for k in range(bounds[leaf], bounds[leaf + 1]):
+                        squared = _triangle_distance(p, triangles[k])
+                        if squared < nearest:
+                            nearest, found = squared, k
+                    continue
+                left, right = 2 * node + 1, 2 * node + 2
+                if _box_distance(p, low[left], high[left]) < _box_distance(p, low[right], high[right]):
+                    left, right = right, left
+                stack[size], stack[size + 1] = left, right  # the nearer one comes off first
+                size += 2
+            distance[i], face[i] = np.sqrt(nearest), found

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .closest_tree import TriangleTree
+
 _AT_ONCE = 4_000_000
 
 
-def closest_triangles(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def closest_triangles(points: np.ndarray, tree: TriangleTree) -> tuple[np.ndarray, np.ndarray]:
+    triangles = tree.triangles
     distance, face = np.empty(len(points)), np.empty(len(points), np.int64)
     step = max(1, _AT_ONCE // len(triangles))
     for start in range(0, len(points), step):
@@ -15,7 +18,7 @@ def closest_triangles(points: np.ndarray, triangles: np.ndarray) -> tuple[np.nda
         squared = squared_distances(points[part, None], triangles[None])
         face[part] = squared.argmin(axis=1)
         distance[part] = np.sqrt(squared.min(axis=1))
-    return distance, face
+    return distance, tree.order[face]
 
 
 def squared_distances(p: np.ndarray, triangles: np.ndarray) -> np.ndarray:
