@@ -50,6 +50,10 @@ class Request:
     def recipe(self) -> Recipe:
         return recipe_of(self.task).from_json(self.values)
 
+    def is_of_open_scene(self) -> bool:
+        """Whether the scene that is open in this Blender is the input, or takes the result where none is needed."""
+        return not self.inputs and importlib.util.find_spec("bpy") is not None
+
     def report_path(self, out: Path) -> Path:
         """Where the report goes, beside `out` unless the user says."""
         return self.report or out.with_name(f"{out.stem}.report.json")
@@ -74,7 +78,7 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
     recipe = request.recipe()
     if request.out:
         _check_out(request, request.out, ENDINGS[recipe.output])
-    if not request.inputs and importlib.util.find_spec("bpy") is None:
+    if not request.inputs and recipe.input != "none" and not request.is_of_open_scene():
         raise InputError(f"input: none was given; {recipe.example}")
     for path in request.inputs:
         if not path.exists():
@@ -98,7 +102,7 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
 
 
 def _needs_blender(request: Request) -> bool:
-    paths = [*request.inputs, *([request.out] if request.out and request.inputs else [])]
+    paths = [*request.inputs, *([request.out] if request.out and not request.is_of_open_scene() else [])]
     return any(path.suffix.lower() == ".blend" for path in paths)
 
 
@@ -141,11 +145,11 @@ def _target(request: Request) -> dict[str, Any]:
 
 def _scene_of(request: Request) -> Path | None:
     """The .blend that the result belongs into."""
-    if not request.inputs:
+    if request.is_of_open_scene():
         import bpy
         return Path(bpy.data.filepath) if bpy.data.filepath else None
-    first = request.inputs[0]
-    return first.absolute() if first.suffix.lower() == ".blend" else None
+    blends = [path.absolute() for path in request.inputs if path.suffix.lower() == ".blend"]
+    return blends[0] if blends else None
 
 
 def _gather(request: Request, recipe: Recipe, blender: list[str], job: Job,
@@ -157,9 +161,9 @@ def _gather(request: Request, recipe: Recipe, blender: list[str], job: Job,
 
     job.input.mkdir()
     on_progress(0.0, "")
-    if not request.inputs:
+    if request.is_of_open_scene():
         return _gather_open_scene(request, job, on_progress)
-    if request.inputs[0].suffix.lower() == ".blend":
+    if request.inputs and request.inputs[0].suffix.lower() == ".blend":
         if len(request.inputs) > 1:
             raise InputError(f"input: {request.inputs[0]} comes with other files; give one .blend alone")
         return _gather_blend(request, blender, job, on_progress)
@@ -226,7 +230,7 @@ def perform(request: Request, on_status: OnStatus = silent, python: Path | None 
 
 def finish(job: Job, request: Request, on_status: OnStatus = silent) -> None:
     """Deliver; a result of the scene that is open here is inserted into it, and saved with it where OUT says so."""
-    if request.inputs:
+    if not request.is_of_open_scene():
         return deliver(job, on_status)
     from .scene import results
     results.insert_into_open_scene(job)

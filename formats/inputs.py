@@ -57,8 +57,16 @@ def gather_picture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
     return {"width": width, "height": height}
 
 
+def gather_nothing(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """For a task that makes something out of its recipe alone."""
+    if paths:
+        raise InputError(f"input: {paths[0]} is given, and {' '.join(recipe.words())} takes none; leave it out")
+    return {}
+
+
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
-    "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "solids": gather_solids}
+    "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "solids": gather_solids,
+    "none": gather_nothing}
 
 
 def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:

@@ -90,7 +90,8 @@ class Recipe:
     """Base of all tasks' recipes. A subclass lies in a module of this package named after its task."""
 
     label: ClassVar[str]
-    # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender.
+    # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender;
+    # "none" where the recipe is all it needs.
     input: ClassVar[str]
     # "mesh", "picture" or "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"

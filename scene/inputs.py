@@ -168,4 +168,6 @@ SOURCES = {
                       origin=lambda context, recipe: {
                           "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),
     "solids": Source(solids_ready, solids_summary, gather_solids, origin=selected_names),
+    "none": Source(lambda context, recipe: None, lambda context, recipe: {},
+                   lambda context, recipe, folder, on_progress: None),
 }
