@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -62,6 +64,11 @@ class MeshDistance:
         """1, the distance's own, where the mesh is closed; an open one's film is at least half as far as estimated."""
         return 1.0 if self.is_closed else 2.0
 
+    @property
+    def unsigned(self) -> SurfaceDistance:
+        """The distance to the triangles alone, without an inside."""
+        return SurfaceDistance(self.box, self._tree)
+
     def __call__(self, points: Tensor) -> Tensor:
         return torch.from_numpy(self.at(points.detach().cpu().numpy())).to(points.device)
 
@@ -83,6 +90,19 @@ class MeshDistance:
         # than one half would be wrong where the number has other reasons to be near 0 or 1.
         bend = np.maximum(1 - 4 * excess**2, 0.5)
         distance[:] = np.minimum(distance, np.abs(excess) * bend / np.maximum(slope, 1e-300))
+
+
+@dataclass(frozen=True)
+class SurfaceDistance:
+    """A `Distance` that is nowhere negative: to the closest point of triangles, for sheets that bound nothing."""
+
+    box: np.ndarray
+    tree: TriangleTree
+    lipschitz: float = 1.0
+
+    def __call__(self, points: Tensor) -> Tensor:
+        distance, _ = closest_triangles(points.detach().cpu().numpy().astype(np.float64), self.tree)
+        return torch.from_numpy(distance.astype(np.float32)).to(points.device)
 
 
 def _single(faces: np.ndarray) -> np.ndarray:
