@@ -50,7 +50,7 @@ def operator_of(recipe: type[Recipe]) -> type:
 
     class Reconstruct(bpy.types.Operator):
         bl_idname = f"maquette.reconstruct_{task}"
-        bl_label = "Reconstruct"
+        bl_label = recipe.action
         bl_description = recipe.__doc__ or ""
 
         @classmethod

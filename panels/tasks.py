@@ -1,4 +1,4 @@
-"""One section of the tab a task, generated from its recipe."""
+"""One section of the tab a task, generated from its recipe; those of a family stand under its name."""
 
 from __future__ import annotations
 
@@ -46,8 +46,41 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
             if recipe.input == "capture":
                 layout.operator("maquette.import_capture", icon="IMPORT")
 
+    if len(recipe.words()) > 1:
+        TaskPanel.bl_parent_id = _family_id(recipe.words()[0])  # type: ignore[attr-defined]
     TaskPanel.__name__ = TaskPanel.__qualname__ = f"MAQUETTE_PT_{task}"
     return TaskPanel
+
+
+def family_panel(name: str, order: int) -> type:
+    """MAQUETTE_PT_family_NAME, under which the tasks stand whose first word is `name`."""
+
+    class FamilyPanel(Sidebar, bpy.types.Panel):
+        bl_label = name.capitalize()
+        bl_idname = _family_id(name)
+        bl_order = order
+        bl_options = {"DEFAULT_CLOSED"}
+
+        def draw(self, context: bpy.types.Context) -> None:
+            """Its sections draw themselves."""
+
+    FamilyPanel.__name__ = FamilyPanel.__qualname__ = _family_id(name)
+    return FamilyPanel
+
+
+def _family_id(name: str) -> str:
+    return f"MAQUETTE_PT_family_{name}"
+
+
+def all_panels() -> list[type]:
+    """Every task's panel, a family's before its first."""
+    found: dict[str, type] = {}
+    for order, recipe in enumerate(tasks().values()):
+        first, *more = recipe.words()
+        if more and _family_id(first) not in found:
+            found[_family_id(first)] = family_panel(first, order)
+        found[recipe.task()] = panel_of(recipe, order)
+    return list(found.values())
 
 
 def estimate(scene: bpy.types.Scene, recipe: type[Recipe]) -> str:
@@ -76,4 +109,4 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-CLASSES = [panel_of(recipe, order) for order, recipe in enumerate(tasks().values())]
+CLASSES = all_panels()

@@ -90,6 +90,8 @@ class Recipe:
     """Base of all tasks' recipes. A subclass lies in a module of this package named after its task."""
 
     label: ClassVar[str]
+    # What its button says.
+    action: ClassVar[str] = "Reconstruct"
     # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender;
     # "none" where the recipe is all it needs.
     input: ClassVar[str]
