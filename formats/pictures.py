@@ -108,19 +108,20 @@ class Picture:
     normal: np.ndarray | None = None  # (H, W, 3) float32 world, zero is unknown; an .exr's own
 
 
-def read_picture(path: Path, longest_side: int | None = None) -> Picture:
+def read_picture(path: Path, longest_side: int | None = None, *, upright: bool = False) -> Picture:
     """Decode a picture, reduced by area average to `longest_side` pixels where it is larger.
 
+    `upright` turns it as its EXIF data say, for what is to be looked at and belongs to no camera.
     8-bit colour is taken as sRGB with straight alpha, 16-bit colour is reduced to 8 bits; an OpenEXR file is
     linear with premultiplied alpha. InputError names a file that cannot be decoded.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if path.suffix.lower() == ".exr":
         return _read_exr(path, longest_side)
     try:
         with Image.open(path) as opened:
-            image = _as_stored(opened)
+            image: Any = ImageOps.exif_transpose(opened) if upright else _as_stored(opened)
             stored: tuple[int, int] = image.size
             width, height = reduced_size(*stored, longest_side)
             if image.mode.startswith(("I", "F")):  # grey of 16 bits or floats, which Pillow would clip to 8

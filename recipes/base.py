@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin
@@ -18,15 +19,16 @@ PRESETS = ("draft", "standard", "best")
 
 
 def param(default: Any, help: str, *, unit: str = "", min: float | None = None, max: float | None = None,
-          label: str = "", group: str = "", advanced: bool = False) -> Any:
+          label: str = "", group: str = "", advanced: bool = False, pattern: str = "") -> Any:
     """One parameter of a recipe.
 
     `help` is its sentence in the tooltip, `--help` and the docs. `unit` is an SI symbol, "px", "%"
     or empty. `min` and `max` are inclusive. `advanced` folds it away in the panel.
-    `group` is the heading it stands under; empty is the task's own.
+    `group` is the heading it stands under; empty is the task's own. `pattern` is the regular expression that
+    a text must match as a whole; `help` says it in words.
     """
     about = {"help": help, "unit": unit, "min": min, "max": max, "label": label, "group": group,
-             "advanced": advanced}
+             "advanced": advanced, "pattern": pattern}
     return field(default=default, metadata=about)
 
 
@@ -44,6 +46,7 @@ class Parameter:
     label: str
     group: str
     advanced: bool
+    pattern: str
     choices: tuple[str, ...]
 
     def check(self, value: Any) -> Any:
@@ -59,6 +62,8 @@ class Parameter:
         if self.type is str:
             if not isinstance(value, str):
                 raise InputError(f"{self.name}: {value!r} is not a text; give one")
+            if self.pattern and not re.fullmatch(self.pattern, value):
+                raise InputError(f"{self.name}: {value!r} is not of its form; give: {self.help}")
             return value
         return self._check_number(value)
 
@@ -147,4 +152,5 @@ def _parameter(f: dataclasses.Field, hint: Any) -> Parameter:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     m = f.metadata
     return Parameter(f.name, str if choices else hint, f.default, m["help"], m["unit"], m["min"], m["max"],
-                     m["label"] or f.name.replace("_", " ").capitalize(), m["group"], m["advanced"], choices)
+                     m["label"] or f.name.replace("_", " ").capitalize(), m["group"], m["advanced"], m["pattern"],
+                     choices)

@@ -26,6 +26,8 @@ def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
         return st.integers(int(parameter.min or 0), int(parameter.max or 10**6))
     if parameter.type is float:
         return st.floats(parameter.min or 0.0, parameter.max or 1e6)
+    if parameter.pattern:
+        return st.from_regex(parameter.pattern, fullmatch=True)
     return st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 
 
