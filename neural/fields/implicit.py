@@ -1,0 +1,168 @@
+"""Networks that are a signed distance: from points of one shape's normalised frame, and the same in the world."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from ...jobs import files
+from ...recipes.errors import InputError
+from ..kernels import hashgrid
+from ..kernels.hashgrid import Levels
+
+FORMAT = 1  # of the files
+MARGIN = 1.1  # the normalised frame [−1, 1]³ is a cube this many times as large as the longest side of the box
+BATCH = 2**14  # points evaluated at once
+
+
+class DeepSDF(nn.Module):
+    """Park et al. 2019, figure 4, for one shape, hence without code and dropout: eight layers of 512.
+
+    The points come in again before the fifth layer; weight norm on every layer but the last, tanh at the end.
+    """
+
+    def __init__(self, width: int = 512):
+        super().__init__()
+        inputs = [3, *[width] * 7]
+        outputs = [width] * 8
+        outputs[3] -= 3
+        self.layers = nn.ModuleList(weight_norm(nn.Linear(i, o)) for i, o in zip(inputs, outputs, strict=True))
+        self.last = nn.Linear(width, 1)
+
+    def forward(self, points: Tensor) -> Tensor:
+        x = points
+        for number, layer in enumerate(self.layers):
+            x = torch.relu(layer(torch.cat((x, points), 1) if number == 4 else x))
+        return torch.tanh(self.last(x)).squeeze(1)
+
+
+class Siren(nn.Module):
+    """Sitzmann et al. 2020: sines of frequency 30, three hidden layers of 256, and their initialisation."""
+
+    FREQUENCY = 30.0
+
+    def __init__(self, width: int = 256):
+        super().__init__()
+        sizes = [3, *[width] * 4, 1]
+        self.layers = nn.ModuleList()
+        for number, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            layer = nn.Linear(fan_in, fan_out)
+            bound = 1 / fan_in if number == 0 else math.sqrt(6 / fan_in) / self.FREQUENCY
+            nn.init.uniform_(layer.weight, -bound, bound)
+            self.layers.append(layer)
+
+    def forward(self, points: Tensor) -> Tensor:
+        x = points
+        for layer in self.layers[:-1]:
+            x = torch.sin(self.FREQUENCY * layer(x))
+        return self.layers[-1](x).squeeze(1)
+
+
+class HashGrid(nn.Module):
+    """Müller et al. 2022: features of a pyramid of lattices, and a small network that reads them."""
+
+    LEVELS = Levels((16, 24, 36, 54, 81, 122, 182, 256), 2**18)
+
+    def __init__(self, width: int = 64):
+        super().__init__()
+        rows = int(self.LEVELS.starts[-1])
+        self.table = nn.Parameter(torch.empty(rows, hashgrid.WIDTH).uniform_(-1e-4, 1e-4))
+        inputs = len(self.LEVELS.resolutions) * hashgrid.WIDTH
+        self.read = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def forward(self, points: Tensor) -> Tensor:
+        features = hashgrid.encode((points + 1) / 2, self.table, self.LEVELS)
+        return self.read(features).squeeze(1)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"deepsdf": DeepSDF, "siren": Siren, "hashgrid": HashGrid}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """World = centre + scale · normalised."""
+
+    centre: tuple[float, float, float]
+    scale: float
+
+    @classmethod
+    def around(cls, box: np.ndarray) -> Frame:
+        """The frame whose [−1, 1]³ holds the box (2, 3) with a margin."""
+        x, y, z = ((box[0] + box[1]) / 2).tolist()
+        return cls((x, y, z), float((box[1] - box[0]).max()) / 2 * MARGIN)
+
+    def normalised(self, points: Tensor) -> Tensor:
+        return (points - torch.tensor(self.centre, device=points.device)) / self.scale
+
+    def world(self, points: Tensor) -> Tensor:
+        return points * self.scale + torch.tensor(self.centre, device=points.device)
+
+
+@dataclass(frozen=True)
+class NeuralDistance:
+    """A `Distance` by a network of NETWORKS, evaluated in batches without gradients."""
+
+    name: str
+    network: nn.Module
+    frame: Frame
+    box: np.ndarray  # see `Distance.box`
+    lipschitz: float  # see `Distance.lipschitz`
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """See `Distance`. Outside the normalised cube c, f(x) = √(f(c(x))² + |x − c(x)|²) with c(x) the cube's point
+        closest to x: a lower bound of the distance where f is one, since the cube is convex, and never zero."""
+        device = next(self.network.parameters()).device
+        parts = [points.new_empty(0)]
+        with torch.no_grad():
+            for batch in points.split(BATCH):
+                x = self.frame.normalised(batch.to(device))
+                inside = x.clamp(-1, 1)
+                value = self.network(inside).float()
+                away = (x - inside).norm(dim=1)
+                value = torch.where(away > 0, torch.hypot(value.clamp(min=0), away), value)
+                parts.append((value * self.frame.scale).to(points.device))
+        return torch.cat(parts)
+
+    def to(self, device: torch.device) -> NeuralDistance:
+        self.network.to(device)
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file that `load` reads."""
+        about = {"format": FORMAT, "network": self.name, "frame": asdict(self.frame), "box": self.box.tolist(),
+                 "lipschitz": self.lipschitz}
+        state = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
+        files.atomic_write(path, safetensors.torch.save(state, {"maquette": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> NeuralDistance:
+        """Read what `save` has written. Raises InputError where the file is anything else, or damaged."""
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["maquette"])
+                state = {name: file.get_tensor(name) for name in file.keys()}
+            if about["format"] != FORMAT:
+                raise InputError(f"model: {path} has format {about['format']}, this Maquette reads {FORMAT}; "
+                                 "fit the shape anew")
+            network = NETWORKS[about["network"]]()
+            network.load_state_dict(state)
+            x, y, z = about["frame"]["centre"]
+            frame = Frame((float(x), float(y), float(z)), float(about["frame"]["scale"]))
+            box = np.array(about["box"], np.float64).reshape(2, 3)
+            return cls(about["network"], network.to(device), frame, box, float(about["lipschitz"]))
+        except OSError as error:
+            raise InputError(f"model: {path} cannot be read ({error.strerror or error}); give another file") from error
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"model: {path} is not a distance that Maquette has fitted, or damaged; "
+                             "fit the shape anew") from error
