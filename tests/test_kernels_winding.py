@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maquette.neural.kernels import winding_reference
+from maquette.neural.kernels.closest import closest_triangles
 from maquette.neural.kernels.closest_tree import TriangleTree, morton
 from maquette.neural.kernels.winding import WindingTree, winding_numbers, winding_slopes
 
@@ -18,7 +19,7 @@ def tree_of(triangles: np.ndarray) -> WindingTree:
 
 
 def exact(points: np.ndarray, tree: WindingTree) -> np.ndarray:
-    return winding_reference.winding_numbers(np.asarray(points, float), tree, 0.0)
+    return winding_reference.winding_numbers(np.asarray(points, float), tree, 0.0, np.zeros(len(points)))
 
 
 def soup(count: int, seed: int, size: float = 0.1) -> np.ndarray:
@@ -75,6 +76,15 @@ def test_the_expansion_converges_to_the_fourth_order():
     error = [abs(winding_numbers(away * direction, tree, 0.0) - exact(away * direction, tree))[0] for away in (40, 80)]
     # The error's first term falls as r⁻⁵: 32 times less at twice the distance.
     assert error[0] < 1e-6 and 20 < error[0] / error[1] < 45
+
+
+def test_numbers_taken_over_through_free_space_are_those_of_each_point_alone():
+    surface = np.concatenate([TETRAHEDRON, TETRAHEDRON + 0.2, (TETRAHEDRON * 0.2 + 0.05)[:, ::-1]])
+    tree, points = tree_of(surface), np.random.default_rng(0).uniform(-0.5, 1.5, (20_000, 3))
+    clear, _ = closest_triangles(points, tree.tree)
+    taken = winding_numbers(points, tree, clear=clear)
+    assert np.array_equal(taken.round(), winding_numbers(points, tree).round())
+    assert len(np.unique(taken)) < len(points) / 4  # and few are worked out
 
 
 def test_a_closed_surface_far_from_the_origin_winds_once():

@@ -19,7 +19,7 @@ from ..meshing import topology
 # not make crumbs along a flat sheet, which has one half on both sides.
 _INSIDE = 0.5 + 2e-3
 # Barill's β where the number is whole, so that a rough one is enough, and where it changes slowly along a hole.
-_FAR_CLOSED, _FAR_OPEN = 1.5, 3.0
+_FAR_ROUGH, _FAR_FINE = 1.5, 3.0
 # A rough number this near to one half is taken again.
 _DOUBT = 0.1
 
@@ -76,7 +76,8 @@ class MeshDistance:
         """Values (N,) float32 at points (N, 3)."""
         points = np.asarray(points, np.float64)
         distance, _ = closest_triangles(points, self._tree)
-        excess = np.abs(winding_numbers(points, self._winding, _FAR_CLOSED)) - _INSIDE
+        clear = distance if self.is_closed else None
+        excess = np.abs(winding_numbers(points, self._winding, _FAR_ROUGH, clear)) - _INSIDE
         if not self.is_closed:
             self._close(points, distance, excess)
         return np.where(excess >= 0, -distance, distance).astype(np.float32)
@@ -84,7 +85,7 @@ class MeshDistance:
     def _close(self, points: np.ndarray, distance: np.ndarray, excess: np.ndarray) -> None:
         """Measure to the film, too; in place."""
         near = np.flatnonzero(np.abs(excess) < _DOUBT)
-        excess[near] = np.abs(winding_numbers(points[near], self._winding, _FAR_OPEN)) - _INSIDE
+        excess[near] = np.abs(winding_numbers(points[near], self._winding, _FAR_FINE)) - _INSIDE
         slope = winding_slopes(points, self._boundary)
         # 1 − 4·excess² makes it exact on the axis of a round hole, where w = (1 − z/√(R² + z²))/2, up to z = R; less
         # than one half would be wrong where the number has other reasons to be near 0 or 1.

@@ -58,13 +58,19 @@ class WindingTree:
             object.__setattr__(self, name, value)
 
 
-def winding_numbers(points: np.ndarray, tree: WindingTree, far: float = 3.0) -> np.ndarray:
+def winding_numbers(points: np.ndarray, tree: WindingTree, far: float = 3.0,
+                    clear: np.ndarray | None = None) -> np.ndarray:
     """The winding number (N,) float64 of a tree's triangles around each point (N, 3).
 
     A node counts as its expansion from `far` of its radii on, Barill's β; nearer triangles count exactly. Around a
     scanned surface the error is at most 1e-3 with 3, 5e-3 with 2, 0.02 with 1.5, which takes a third of the time.
+
+    clear: (N,) the distance to the surface, given only where it is closed. The number is then the same all over two
+    balls of free space that meet, and is taken over from a neighbour.
     """
-    return body("winding", torch.device("cpu")).winding_numbers(np.ascontiguousarray(points, np.float64), tree, far)
+    clear = np.zeros(len(points)) if clear is None else clear
+    return body("winding", torch.device("cpu")).winding_numbers(
+        np.ascontiguousarray(points, np.float64), tree, far, np.ascontiguousarray(clear, np.float64))
 
 
 def winding_slopes(points: np.ndarray, boundary: np.ndarray) -> np.ndarray:

@@ -14,13 +14,13 @@ from .dispatch import compiled, inlined
 if typing.TYPE_CHECKING:
     from .winding import WindingTree
 
-_ROW = 64
+_ROW = 256
 
 
-def winding_numbers(points: np.ndarray, tree: WindingTree, far: float) -> np.ndarray:
+def winding_numbers(points: np.ndarray, tree: WindingTree, far: float, clear: np.ndarray) -> np.ndarray:
     near = np.argsort(morton(points), kind="stable")
     result = np.empty(len(points))
-    _sum(points, near, tree.tree.triangles, tree.tree.bounds, tree.center, (far * tree.radius) ** 2, tree.dipole,
+    _sum(points, near, clear, tree.tree.triangles, tree.tree.bounds, tree.center, (far * tree.radius) ** 2, tree.dipole,
          tree.first, tree.second, result)
     return result
 
@@ -54,13 +54,31 @@ def _far_solid_angle(x, y, z, square, d, m, s):  # noqa: ANN001, ANN202
         square * math.sqrt(square))
 
 
+@inlined
+def _meeting(points, before, clear, i):  # noqa: ANN001, ANN202
+    """One of the points before whose ball of free space meets that of point i, or -1."""
+    for other in before:
+        x, y, z = (points[other, 0] - points[i, 0], points[other, 1] - points[i, 1], points[other, 2] - points[i, 2])
+        reach = (clear[i] + clear[other]) * (1 - 1e-9)
+        if x * x + y * y + z * z < reach * reach:
+            return other
+    return -1
+
+
 @compiled
-def _sum(points, near, triangles, bounds, center, far, dipole, first, second, result):  # noqa: ANN001, ANN202
+def _sum(points, near, clear, triangles, bounds, center, far, dipole, first, second, result):  # noqa: ANN001, ANN202
     first_leaf = len(bounds) - 2
     for row in prange((len(points) + _ROW - 1) // _ROW):
         stack = np.empty(64, np.int64)
-        for i in near[row * _ROW:(row + 1) * _ROW]:
+        here = near[row * _ROW:(row + 1) * _ROW]
+        here = here[np.argsort(-clear[here])]  # from the freest, whose ball meets most others
+        for place in range(len(here)):
+            i = here[place]
             p = points[i]
+            other = _meeting(points, here[:place], clear, i)
+            if other >= 0:
+                result[i] = result[other]
+                continue
             total = 0.0
             stack[0], size = 0, 1
             while size:

@@ -12,8 +12,8 @@ if typing.TYPE_CHECKING:
 _AT_ONCE = 1_000_000
 
 
-def winding_numbers(points: np.ndarray, tree: WindingTree, far: float) -> np.ndarray:
-    del far  # everything counts exactly
+def winding_numbers(points: np.ndarray, tree: WindingTree, far: float, clear: np.ndarray) -> np.ndarray:
+    del far, clear  # everything counts exactly
     triangles = tree.tree.triangles
     step = max(1, _AT_ONCE // len(triangles))
     parts = [solid_angles(points[start:start + step], triangles).sum(axis=1) for start in range(0, len(points), step)]
