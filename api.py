@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .formats.mesh import Mesh
 
 # The forms of OUT by what the task's result is; .blend needs Blender, the others are written by the worker.
-ENDINGS = {"mesh": (".blend", ".glb", ".obj", ".ply", ".stl", ".npz"), "picture": (".png",),
+_MESHES = (".blend", ".glb", ".obj", ".ply", ".stl", ".npz")
+ENDINGS = {"mesh": _MESHES, "morph": _MESHES, "picture": (".png",),
            "model": (".safetensors",)}
 _COMPANIONS = {".obj": (".mtl", ".png")}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import morph
 from .mesh import read_npz
 from .meshes import write_mesh
 
@@ -23,9 +24,14 @@ def _write_mesh(source: Path, path: Path) -> None:
     write_mesh(read_npz(source), path)
 
 
+def _write_morph(source: Path, path: Path) -> None:
+    morph.write_morph(morph.read_npz(source), path)
+
+
 # By the recipe's `output`.
 FORMS = {
     "mesh": Form("mesh.npz", _write_mesh),
+    "morph": Form("morph.npz", _write_morph),
     "picture": Form("picture.png", shutil.copyfile),
     "model": Form("model.safetensors", shutil.copyfile),
 }

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import bpy
 
+from ..formats import morph as morphs
 from ..formats.mesh import Mesh, read_npz
 from ..recipes import InputError, recipe_of
-from . import images, meshes
+from . import images, meshes, morph
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -132,9 +133,12 @@ def _select(context: bpy.types.Context, made: bpy.types.Object) -> None:
 
 
 def _mesh_of(job: Done) -> Mesh:
-    path = job.output / "mesh.npz"
+    return _read(job.output / "mesh.npz", read_npz)
+
+
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
-        return read_npz(path)
+        return read(path)
     except (OSError, ValueError, KeyError, EOFError) as problem:
         raise InputError(f"job: the result {path} cannot be read ({problem}); resume the job or run it again") from None
 
@@ -155,6 +159,22 @@ def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
     return found
 
 
+# ---- morphs ------------------------------------------------------------------------------------------------------
+
+def _insert_morph(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Object:
+    found = _read(job.output / "morph.npz", morphs.read_npz)
+    target: Any = scene.objects.get(replaces) if replaces else None
+    if target is None or (target.type == "MESH") != found.shared:
+        target = morph.new_object(found, _name(job.report()), _collection(scene))
+    else:
+        if found.shared:
+            target.shape_key_clear()
+            meshes.swap(target, found.steps[0])
+        morph.fill(target, found, _collection(scene))
+    _mark(target, job)
+    return target
+
+
 # ---- pictures ----------------------------------------------------------------------------------------------------
 
 def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Image:
@@ -167,4 +187,5 @@ def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.typ
 
 # By the recipe's `output`.
 FORMS = {"mesh": Form(_insert_mesh, _select, "{} is reconstructed"),
+         "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
          "picture": Form(_insert_picture, images.show, 'Image "{}" is ready')}
