@@ -87,6 +87,10 @@ def draw_wrapped(layout: bpy.types.UILayout, text: str, width: int = 44) -> None
         line = f"{line} {word}".strip()
 
 
+# The custom property that moves a morph from its first shape to its last.
+SLIDER = "Morph"
+
+
 class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
     bl_label = "Result"
     bl_order = 91
@@ -99,6 +103,8 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
         thing: Any = context.object
         column = self.layout.column(align=True)
         column.label(text=thing.name, icon="MESH_DATA")
+        if SLIDER in thing:
+            column.prop(thing, f'["{SLIDER}"]', slider=True)
         for name, value in recipe_rows(thing.get("maquette_recipe", "")):
             row = column.split(factor=0.4)
             row.alignment = "RIGHT"

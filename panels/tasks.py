@@ -10,8 +10,6 @@ from ..recipes import MaquetteError, Recipe, tasks
 from . import rows, state
 
 CATEGORY = "Maquette"
-# The custom property of a morph that moves it from its first shape to its last.
-SLIDER = "Morph"
 
 
 class Sidebar:
@@ -47,8 +45,6 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
             row.operator(f"maquette.reconstruct_{task}", icon="PLAY")
             if recipe.input == "capture":
                 layout.operator("maquette.import_capture", icon="IMPORT")
-            if recipe.output == "morph" and context.object and SLIDER in context.object:
-                layout.prop(context.object, f'["{SLIDER}"]', slider=True)
 
     if len(recipe.words()) > 1:
         TaskPanel.bl_parent_id = _family_id(recipe.words()[0])  # type: ignore[attr-defined]
