@@ -68,6 +68,8 @@ def points_from_object(thing: bpy.types.Object, depsgraph: bpy.types.Depsgraph) 
     if evaluated.type not in ("MESH", "POINTCLOUD"):
         return Points(np.empty((0, 3), np.float32))
     data: Any = evaluated.data
+    if "position" not in data.attributes:  # an empty cloud
+        return Points(np.empty((0, 3), np.float32))
     normals = next((data.attributes[name] for name in NORMALS if name in data.attributes), None)
     world = np.array(evaluated.matrix_world, np.float64)
     positions = _vectors(data.attributes["position"]) @ world[:3, :3].T + world[:3, 3]

@@ -441,6 +441,74 @@ def check_voxels_of_an_object_come_back_in_its_place() -> None:
     assert np.array([v.co for v in made.data.vertices])[:, 2].min() > 5, "it is made of its source again"
 
 
+def cloud_of(thing: Any) -> Any:
+    """The object made a point cloud of its vertices."""
+    thing.select_set(True)
+    bpy.context.view_layer.objects.active = thing
+    bpy.ops.object.convert(target="POINTCLOUD")
+    return bpy.context.object
+
+
+def check_selected_objects_are_gathered_as_solids_the_active_one_first() -> None:
+    inputs, recipe = part("scene.inputs"), part("recipes").recipe_of("sdf")()
+    cube, cloud = add_cube("A cube", (3, 0, 0)), cloud_of(add_cube("B cloud", (0, 0, 5)))
+    corners = bpy.data.meshes.new("corners")
+    corners.from_pydata([(0, 0, 0), (2, 0, 0), (0, 2, 0)], [], [])
+    attribute = corners.attributes.new("normal", "FLOAT_VECTOR", "POINT")
+    attribute.data.foreach_set("vector", [0.0, 0.0, 2.0] * 3)
+    loose = bpy.data.objects.new("C loose", corners)
+    loose.scale = (1, 1, -1)
+    bpy.context.scene.collection.objects.link(loose)
+    for thing in (cube, cloud, loose):
+        thing.select_set(True)
+    bpy.context.view_layer.objects.active = loose
+    bpy.context.view_layer.update()
+    summary = inputs.gather(bpy.context, recipe, FOLDER / "solids")
+    assert summary["solids"] == 3 and summary["faces"] == 6 and summary["points"] == 8
+    points, mesh, more = part("formats.solids").read_solids(FOLDER / "solids")
+    np.testing.assert_allclose(points.positions, [(0, 0, 0), (2, 0, 0), (0, 2, 0)])
+    np.testing.assert_allclose(points.normals, [(0, 0, -1)] * 3, err_msg="normals turn with the object")
+    assert len(mesh.faces) == 12 and mesh.vertices[:, 0].min() == 2
+    assert more.positions[:, 2].min() == 4 and more.normals is None
+    bpy.context.view_layer.objects.active = cube
+    corners.clear_geometry()
+    refused(lambda: inputs.gather(bpy.context, recipe, FOLDER / "solids"), 'object "C loose" has neither faces nor')
+
+
+def check_the_active_cube_loses_what_the_other_covers() -> None:
+    for name, place in (("A other", (1, 0, 0)), ("Active", (0, 0, 0))):
+        add_cube(name, place).select_set(True)
+    bpy.context.view_layer.objects.active = bpy.data.objects["Active"]
+    settings = bpy.context.scene.maquette.sdf
+    settings.resolution, settings.combine, settings.sharp = 32, "difference", True
+    bpy.context.view_layer.update()
+    assert bpy.ops.maquette.reconstruct_sdf() == {"FINISHED"}
+    made = next(o for o in bpy.context.scene.objects if "maquette_job" in o)
+    corners = np.array([v.co for v in made.data.vertices])
+    np.testing.assert_allclose([corners.min(axis=0), corners.max(axis=0)], [[-1, -1, -1], [0, 1, 1]], atol=0.02)
+
+
+def check_a_morph_moves_by_its_slider() -> None:
+    morph, formats, mesh_class = part("scene.morph"), part("formats.morph"), part("formats.mesh").Mesh
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+    steps = [mesh_class(corners * (1 + number), faces) for number in range(4)]
+    collection = bpy.context.scene.collection
+    for shared, halfway in ((True, 2.5), (False, 3.0)):
+        thing = morph.new_object(formats.Morph(steps, shared), "Morph", collection)
+        for place, size in ((0.0, 1.0), (1 / 3, 2.0), (0.5, halfway), (1.0, 4.0)):
+            thing["Morph"] = place
+            thing.update_tag()
+            bpy.context.view_layer.update()
+            depsgraph = bpy.context.evaluated_depsgraph_get()
+            seen = [thing] if shared else [c for c in thing.children if not c.evaluated_get(depsgraph).hide_viewport]
+            found = part("scene.meshes").joined([part("scene.meshes").mesh_from_object(o, depsgraph) for o in seen])
+            assert len(found.faces) == 4
+            np.testing.assert_allclose(found.vertices.max(), size, rtol=1e-5, err_msg=f"{shared} {place}")
+        morph.fill(thing, formats.Morph(steps[:2], shared), collection) if not shared else None
+        assert shared or len(thing.children) == 2, "filled again, it has the new steps alone"
+
+
 def check_settings_survive_the_file() -> None:
     bpy.context.scene.maquette.capture.faces = 1234
     bpy.ops.maquette.preset(task="capture", preset="draft")
