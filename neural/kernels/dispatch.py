@@ -48,6 +48,13 @@ def inlined(function: Callable) -> Callable:
     return numba.njit(function, inline="always", fastmath={"contract"}, error_model="numpy")
 
 
+def called(function: Callable) -> Callable:
+    """Compile a function that fused bodies call and hand arrays to: inlining one counts references to each of them."""
+    numba = _numba()
+    assert numba is not None, "fused bodies are imported only where numba is"
+    return numba.njit(function, fastmath={"contract"}, error_model="numpy")
+
+
 def body(kernel: str, device: torch.device) -> ModuleType:
     """The module with the bodies of `kernel` that serve `device`: KERNEL_fused or KERNEL_reference."""
     fused = device.type == "cpu" and _numba() is not None

@@ -1,0 +1,371 @@
+"""Rows of the lattice in parallel, in passes as flying edges has them (Schroeder, Maynard and Geveci 2015).
+
+First which points are inside, as bits, 64 points of a row in a word; then, from the bits, how many vertices and faces
+each row will have; last, when each row knows where its own begin, vertices and faces themselves. A vertex's number is
+how many crossed edges come before it, so a word's first number and the bits give it: no table of edges is kept.
+Cells that stand in any order have their vertices numbered by points instead of rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from .dispatch import called, compiled
+from .isosurface_reference import APART
+from .isosurface_table import CORNERS, EDGES, FACES, table
+
+_LOW, _HIGH = EDGES[:, 0].copy(), EDGES[:, 1].copy()
+_NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+_TOP = np.uint64(63)
+_GATHER, _LAST = np.uint64(0x0102040810204080), np.uint64(56)
+
+
+def grid_surface(values: Tensor, level: float, world_from_grid: np.ndarray) -> tuple[Tensor, Tensor]:
+    grid, world = values.numpy(), np.ascontiguousarray(world_from_grid, np.float64)
+    if min(grid.shape) < 2:
+        return torch.empty((0, 3)), torch.empty((0, 3), dtype=torch.int32)
+    bits = _inside(grid, _least_above(level))
+    vertices, triangles, centres = _count_rows(grid, level, bits, *table())
+    starts = _starts(vertices), _starts(triangles), _starts(centres)
+    return _centred(*_fill_rows(grid, level, world, bits, *starts, *table()))
+
+
+def cells_surface(points: Tensor, values: Tensor, corners: Tensor, world_from_lattice: np.ndarray
+                  ) -> tuple[Tensor, Tensor]:
+    cells, at_points = corners.numpy(), values.numpy()
+    crossed, keys = _cross_points(at_points, cells, *table())
+    starts = _starts(crossed.sum(axis=1, dtype=np.uint8)), _starts(np.diff(table().first)[keys]), \
+        _starts(table().centre[keys] >= 0)
+    shares = _shares(at_points, cells, crossed, starts[0])
+    world = np.ascontiguousarray(world_from_lattice, np.float64)
+    return _centred(*_fill_cells(points.numpy(), shares, cells, world, keys, crossed, *starts, *table()))
+
+
+def _centred(vertices: np.ndarray, faces: np.ndarray, rings: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Put the vertices behind the crossings at the centres of their rings (C, 12) of crossings."""
+    used = (rings >= 0)[..., None]
+    around = (vertices[rings] * used).sum(axis=1, dtype=np.float64)
+    vertices[len(vertices) - len(rings):] = around / used.sum(axis=1)
+    return torch.from_numpy(vertices), torch.from_numpy(faces)
+
+
+def _least_above(level: float) -> np.float32:
+    """The least float32 that is not below the level: to be below it is to be below the level."""
+    rounded = np.float32(level)
+    return rounded if float(rounded) >= level else np.nextafter(rounded, np.float32(np.inf))
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """Where each part begins, and behind them where the last ends."""
+    starts = np.zeros(counts.size + 1, np.int32)
+    np.cumsum(counts.reshape(-1), out=starts[1:])
+    return starts
+
+
+# ---- what grids and cells share ----------------------------------------------------------------------------------
+
+@called
+def _share(at_lower, at_upper):  # noqa: ANN001, ANN202
+    return 1.0 / (1.0 - at_upper / at_lower)  # this form takes an infinite value, and a zero, at either end
+
+
+@called
+def _key(corner_values, ambiguous):  # noqa: ANN001, ANN202
+    """The cell's key from the values at its corners (8,) less the level.
+
+    Products are compared, not subtracted: both cells at a face must decide alike, whatever the compiler contracts.
+    """
+    mask = 0
+    for c in range(8):
+        if corner_values[c] < 0.0:
+            mask |= 1 << c
+    key = mask
+    if ambiguous[mask] != 0:
+        for face in range(6):
+            if ambiguous[mask] >> face & 1:
+                a, b = corner_values[FACES[face, 0]], corner_values[FACES[face, 1]]
+                c, d = corner_values[FACES[face, 2]], corner_values[FACES[face, 3]]
+                if (a * d > b * c) if a < 0.0 else (a * d < b * c):
+                    key |= 1 << 8 + face
+    return key
+
+
+@called
+def _place(points, v, world, x, y, z):  # noqa: ANN001, ANN202
+    for i in range(3):
+        points[v, i] = world[i, 0] * x + world[i, 1] * y + world[i, 2] * z + world[i, 3]
+
+
+@called
+def _finish(faces, rings, nodes, face, ring, start, key, first, triangles, centre, loops):  # noqa: ANN001, ANN202
+    """Write the faces of a cell, and the ring around its centre where it has one."""
+    if centre[key] >= 0:
+        nodes[12] = start + ring
+        for i in range(12):
+            edge = loops[centre[key], i]
+            rings[ring, i] = nodes[edge] if edge >= 0 else -1
+    for t in range(first[key], first[key + 1]):
+        for i in range(3):
+            faces[face, i] = nodes[triangles[t, i]]
+        face += 1
+
+
+# ---- a grid: bits of rows ----------------------------------------------------------------------------------------
+
+@called
+def _ones(word):  # noqa: ANN001, ANN202
+    """How many bits are set; the compiler knows these steps as one instruction."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def _inside(grid, level):  # noqa: ANN001, ANN202
+    """Bits (X, Y, W) of the points below the level, point z of a row in word z // 64; zero behind the last."""
+    nx, ny, nz = grid.shape
+    bits = np.zeros((nx, ny, (nz + 63) // 64), np.uint64)
+    for x in prange(nx):
+        below = np.zeros(64 * bits.shape[2], np.uint8)
+        eights = below.view(np.uint64)
+        for y in range(ny):
+            row = grid[x, y]
+            for z in range(nz):
+                below[z] = row[z] < level
+            for w in range(bits.shape[2]):
+                word = _NONE
+                for k in range(8):  # the product brings the lowest bits of eight bytes together in the highest byte
+                    word |= (eights[8 * w + k] * _GATHER >> _LAST) << np.uint64(8 * k)
+                bits[x, y, w] = word
+    return bits
+
+
+@called
+def _above(bits, x, y, w):  # noqa: ANN001, ANN202
+    """The word's points moved down by one: bit z tells of point z + 1."""
+    word = bits[x, y, w] >> _ONE
+    if w + 1 < bits.shape[2]:
+        word |= bits[x, y, w + 1] << _TOP
+    return word
+
+
+@called
+def _crossed(bits, x, y, w, nz):  # noqa: ANN001, ANN202
+    """Which edges along x, y and z from the word's points are crossed."""
+    word = bits[x, y, w]
+    along_x = word ^ bits[x + 1, y, w] if x + 1 < bits.shape[0] else _NONE
+    along_y = word ^ bits[x, y + 1, w] if y + 1 < bits.shape[1] else _NONE
+    return along_x, along_y, (word ^ _above(bits, x, y, w)) & _upright(w, nz)
+
+
+@called
+def _upright(w, nz):  # noqa: ANN001, ANN202
+    """The word's points that have an edge along z."""
+    count = nz - 1 - 64 * w
+    return _ALL if count >= 64 else (_ONE << np.uint64(count)) - _ONE
+
+
+@called
+def _active(bits, x, y, w, nz):  # noqa: ANN001, ANN202
+    """The cells that begin at the word's points and have corners on both sides."""
+    a, b, c, d = bits[x, y, w], bits[x + 1, y, w], bits[x, y + 1, w], bits[x + 1, y + 1, w]
+    e, f = _above(bits, x, y, w), _above(bits, x + 1, y, w)
+    g, h = _above(bits, x, y + 1, w), _above(bits, x + 1, y + 1, w)
+    return (a | b | c | d | e | f | g | h) & ~(a & b & c & d & e & f & g & h) & _upright(w, nz)
+
+
+@called
+def _key_at(grid, level, x, y, z, corner_values, ambiguous):  # noqa: ANN001, ANN202
+    for c in range(8):
+        corner_values[c] = np.float64(grid[x + CORNERS[c, 0], y + CORNERS[c, 1], z + CORNERS[c, 2]]) - level
+    return _key(corner_values, ambiguous)
+
+
+@compiled
+def _count_rows(grid, level, bits, ambiguous, first, triangles, centre, loops):  # noqa: ANN001, ANN202
+    """Crossed edges of each word of bits (X, Y, W), faces and centres of each row of cells (X, Y)."""
+    nx, ny, nz = grid.shape
+    vertices = np.empty(bits.shape, np.uint8)
+    faces, centres = np.zeros((nx, ny), np.int32), np.zeros((nx, ny), np.int32)
+    for x in prange(nx):
+        corner_values = np.empty(8, np.float64)
+        for y in range(ny):
+            for w in range(bits.shape[2]):
+                along_x, along_y, along_z = _crossed(bits, x, y, w, nz)
+                vertices[x, y, w] = _ones(along_x) + _ones(along_y) + _ones(along_z)
+                if x + 1 < nx and y + 1 < ny:
+                    cells = _active(bits, x, y, w, nz)
+                    while cells:
+                        z = 64 * w + _ones((cells & (~cells + _ONE)) - _ONE)
+                        cells &= cells - _ONE
+                        key = _key_at(grid, level, x, y, z, corner_values, ambiguous)
+                        faces[x, y] += first[key + 1] - first[key]
+                        centres[x, y] += centre[key] >= 0
+    return vertices, faces, centres
+
+
+@called
+def _vertex(bits, first_vertex, x, y, z, axis, nz):  # noqa: ANN001, ANN202
+    """The number of the crossing on the edge from point x, y, z along the axis."""
+    w = z // 64
+    along_x, along_y, along_z = _crossed(bits, x, y, w, nz)
+    bit = _ONE << np.uint64(z & 63)
+    v = first_vertex[(x * bits.shape[1] + y) * bits.shape[2] + w]
+    v += _ones(along_x & (bit - _ONE)) + _ones(along_y & (bit - _ONE)) + _ones(along_z & (bit - _ONE))
+    if axis > 0:
+        v += (along_x & bit) != 0
+    if axis > 1:
+        v += (along_y & bit) != 0
+    return v
+
+
+@called
+def _share_on_grid(grid, level, x, y, z, axis):  # noqa: ANN001, ANN202
+    """Where the edge from point x, y, z along the axis is crossed, in shares of its length."""
+    at_lower = np.float64(grid[x, y, z]) - level
+    at_upper = np.float64(grid[x + (axis == 0), y + (axis == 1), z + (axis == 2)]) - level
+    share = _share(at_lower, at_upper)
+    if share < APART or share > 1.0 - APART:
+        far = np.int64(share > 1.0 - APART)
+        if _crossings_near(grid, level, x + far * (axis == 0), y + far * (axis == 1), z + far * (axis == 2)) > 1:
+            share = min(max(share, APART), 1.0 - APART)
+    return share
+
+
+@called
+def _crossings_near(grid, level, x, y, z):  # noqa: ANN001, ANN202
+    """How many crossings lie close to a point."""
+    count, here = 0, np.float64(grid[x, y, z]) - level
+    for axis in range(3):
+        dx, dy, dz = np.int64(axis == 0), np.int64(axis == 1), np.int64(axis == 2)
+        if x + dx < grid.shape[0] and y + dy < grid.shape[1] and z + dz < grid.shape[2]:
+            there = np.float64(grid[x + dx, y + dy, z + dz]) - level
+            count += (here < 0.0) != (there < 0.0) and _share(here, there) < APART
+        if x >= dx and y >= dy and z >= dz:
+            there = np.float64(grid[x - dx, y - dy, z - dz]) - level
+            count += (here < 0.0) != (there < 0.0) and _share(there, here) > 1.0 - APART
+    return count
+
+
+@compiled
+def _fill_rows(grid, level, world, bits, first_vertex, first_face, first_centre,  # noqa: ANN001, ANN202
+               ambiguous, first, triangles, centre, loops):
+    nx, ny, nz = grid.shape
+    crossings = first_vertex[-1]
+    points = np.empty((crossings + first_centre[-1], 3), np.float32)
+    faces = np.empty((first_face[-1], 3), np.int32)
+    rings = np.empty((first_centre[-1], 12), np.int32)
+    for x in prange(nx):
+        corner_values, nodes = np.empty(8, np.float64), np.empty(13, np.int32)
+        for y in range(ny):
+            row = x * ny + y
+            face, ring = first_face[row], first_centre[row]
+            for w in range(bits.shape[2]):
+                along_x, along_y, along_z = _crossed(bits, x, y, w, nz)
+                v = first_vertex[row * bits.shape[2] + w]
+                left = along_x | along_y | along_z
+                while left:
+                    bit = left & (~left + _ONE)
+                    left ^= bit
+                    z = 64 * w + _ones(bit - _ONE)
+                    for axis in range(3):
+                        if (along_x if axis == 0 else along_y if axis == 1 else along_z) & bit:
+                            share = _share_on_grid(grid, level, x, y, z, axis)
+                            _place(points, v, world, x + share * (axis == 0), y + share * (axis == 1),
+                                   z + share * (axis == 2))
+                            v += 1
+                cells = _active(bits, x, y, w, nz) if x + 1 < nx and y + 1 < ny else _NONE
+                while cells:
+                    z = 64 * w + _ones((cells & (~cells + _ONE)) - _ONE)
+                    cells &= cells - _ONE
+                    key = _key_at(grid, level, x, y, z, corner_values, ambiguous)
+                    for e in range(12):
+                        low = _LOW[e]
+                        if (key >> low & 1) != (key >> _HIGH[e] & 1):
+                            nodes[e] = _vertex(bits, first_vertex, x + CORNERS[low, 0], y + CORNERS[low, 1],
+                                               z + CORNERS[low, 2], e // 4, nz)
+                    _finish(faces, rings, nodes, face, ring, crossings, key, first, triangles, centre, loops)
+                    face += first[key + 1] - first[key]
+                    ring += centre[key] >= 0
+    return points, faces, rings
+
+
+# ---- cells in any order: marks of points -------------------------------------------------------------------------
+
+@compiled
+def _cross_points(values, corners, ambiguous, first, triangles, centre, loops):  # noqa: ANN001, ANN202
+    """Which edges along x, y and z from each point are crossed (P, 3), and the cells' keys (N,)."""
+    crossed = np.zeros((len(values), 3), np.uint8)
+    keys = np.empty(len(corners), np.int16)
+    for n in prange(len(corners)):
+        corner_values = np.empty(8, np.float64)
+        for c in range(8):
+            corner_values[c] = values[corners[n, c]]
+        key = _key(corner_values, ambiguous)
+        keys[n] = key
+        for e in range(12):
+            if (key >> _LOW[e] & 1) != (key >> _HIGH[e] & 1):
+                crossed[corners[n, _LOW[e]], e // 4] = 1  # whoever of an edge's cells comes, writes the same
+    return crossed, keys
+
+
+@compiled
+def _shares(values, corners, crossed, first_vertex):  # noqa: ANN001, ANN202
+    """Where the crossings are on their edges, (V,) float64."""
+    ends = np.empty((first_vertex[-1], 2), np.int32)
+    for n in prange(len(corners)):
+        for e in range(12):
+            low, high = corners[n, _LOW[e]], corners[n, _HIGH[e]]
+            if (values[low] < 0.0) != (values[high] < 0.0):
+                v = _mark(crossed, first_vertex, low, e // 4)
+                ends[v, 0], ends[v, 1] = low, high
+    shares = np.empty(len(ends), np.float64)
+    for v in prange(len(ends)):
+        shares[v] = _share(np.float64(values[ends[v, 0]]), np.float64(values[ends[v, 1]]))
+    near = np.zeros(len(values), np.uint8)
+    for v in range(len(ends)):
+        if shares[v] < APART or shares[v] > 1.0 - APART:
+            near[ends[v, np.int64(shares[v] > 0.5)]] += 1
+    for v in prange(len(ends)):
+        if near[ends[v, np.int64(shares[v] > 0.5)]] > 1:
+            shares[v] = min(max(shares[v], APART), 1.0 - APART)
+    return shares
+
+
+@called
+def _mark(crossed, first_vertex, point, axis):  # noqa: ANN001, ANN202
+    """The number of the crossing on the edge from a point along the axis."""
+    v = first_vertex[point]
+    if axis > 0:
+        v += crossed[point, 0]
+    if axis > 1:
+        v += crossed[point, 1]
+    return v
+
+
+@compiled
+def _fill_cells(points, shares, corners, world, keys, crossed,  # noqa: ANN001, ANN202
+                first_vertex, first_face, first_centre, ambiguous, first, triangles, centre, loops):
+    crossings = len(shares)
+    vertices = np.empty((crossings + first_centre[-1], 3), np.float32)
+    faces = np.empty((first_face[-1], 3), np.int32)
+    rings = np.empty((first_centre[-1], 12), np.int32)
+    for p in prange(len(points)):
+        v = first_vertex[p]
+        for axis in range(3):
+            if crossed[p, axis]:
+                _place(vertices, v, world, points[p, 0] + shares[v] * (axis == 0),
+                       points[p, 1] + shares[v] * (axis == 1), points[p, 2] + shares[v] * (axis == 2))
+                v += 1
+    for n in prange(len(corners)):
+        nodes = np.empty(13, np.int32)
+        key = np.int64(keys[n])
+        for e in range(12):
+            if (key >> _LOW[e] & 1) != (key >> _HIGH[e] & 1):
+                nodes[e] = _mark(crossed, first_vertex, corners[n, _LOW[e]], e // 4)
+        _finish(faces, rings, nodes, first_face[n], first_centre[n], crossings, key, first, triangles, centre, loops)
+    return vertices, faces, rings
