@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..fields.implicit import NETWORKS, Frame, NeuralDistance
+from ...recipes.errors import InputError
+from ..fields.implicit import BATCH, FORMAT, NETWORKS, Frame, NeuralDistance
 from ..geometry.distance import Distance
 from . import loop
 
@@ -23,6 +24,8 @@ CHUNK = 2**16  # samples made at once
 CAPACITY = 40  # chunks kept
 SAMPLING = 0.3  # share of the time spent on new samples
 EPS = 0.01  # distance up to which the loss is absolute; it is relative beyond (Müller et al. 2022, section 5.2)
+# The slope is looked for between so many pairs of points, this far from their middle; and some are steeper.
+PAIRS, PAIR, STEEPER = 2**16, 2e-3, 1.25
 PREVIEW_SIDE = 128  # pixels
 
 
@@ -50,11 +53,11 @@ def fit_distance(target: Distance, *, network: str, seconds: float, seed: int, d
     Everything counts but compiling. A folder `checkpoint` is written every few seconds, and picked up where it holds
     a state of the same network, box, time and seed; the seconds used until then count. `on_progress` gets the share
     of the time used, and the mean error near the surface; `on_preview` gets a slice of the distance (H, W, 3) uint8.
-    An exception that either raises ends the fitting and passes on.
+    An exception that either raises ends the fitting and passes on. Raises InputError where the target has no surface.
     """
     start = time.monotonic()
     trainer = DistanceTrainer(target, network, seed=seed, device=device)
-    fitted = {"network": network, "seconds": seconds, "box": target.box.tolist()}
+    fitted = {"format": FORMAT, "network": network, "seconds": seconds, "box": target.box.tolist()}
     saved = loop.Checkpoint(checkpoint, fitted, seed)
     loop.run(trainer, trainer.look, seconds, time.monotonic() - start, saved, on_progress, on_preview)
     return trainer.result()
@@ -85,7 +88,7 @@ class DistanceTrainer:
 
     def step(self, fraction: float) -> float:
         """See `Steps.step`."""
-        if self._pace.due():
+        if not self._chunks or self._pace.due():
             start = time.monotonic()
             self._add_chunk()
             self._pace.did(start)
@@ -105,7 +108,7 @@ class DistanceTrainer:
 
     def look(self) -> tuple[np.ndarray, str]:
         """A slice through the middle, and the mean error near the surface in words."""
-        return slice_picture(self.result(), self._box), f"{100 * self.error():.3f} % of the diagonal off"
+        return slice_picture(self._distance(1.0), self._box), f"{100 * self.error():.3f} % of the diagonal off"
 
     def error(self) -> float:
         """Mean error of samples near the surface that are not trained on, in diagonals of the box."""
@@ -115,8 +118,27 @@ class DistanceTrainer:
         return error * self._frame.scale / float(np.linalg.norm(self._box[1] - self._box[0]))
 
     def result(self) -> NeuralDistance:
-        """The network as it is now."""
-        return NeuralDistance(self._name, self._network, self._frame, self._box, 1.0)
+        """The network as it is now, with a bound of its slope."""
+        return self._distance(self._steepest())
+
+    def _distance(self, lipschitz: float) -> NeuralDistance:
+        return NeuralDistance(self._name, self._network, self._frame, self._box, lipschitz)
+
+    def _steepest(self) -> float:
+        """The largest slope between many close pairs of points, near the surface and everywhere, with a margin.
+
+        Found by looking, not proven: a proven bound, the product of the layers' norms, is too large to be of use.
+        """
+        generator = _generator(self._seed, -1)
+        points = torch.cat((self._sampler.draw(BANDS[0], PAIRS // 2, generator),
+                            2 * torch.rand(PAIRS // 2, 3, generator=generator) - 1))
+        aside = torch.nn.functional.normalize(torch.randn(PAIRS, 3, generator=generator), dim=1)
+        ends = (points + PAIR * aside).clamp(-1, 1), (points - PAIR * aside).clamp(-1, 1)
+        with torch.no_grad():
+            values = [torch.cat([self._network(part.to(self._device)).cpu() for part in end.split(BATCH)])
+                      for end in ends]
+        slopes = (values[0] - values[1]).abs() / (ends[0] - ends[1]).norm(dim=1).clamp(min=PAIR / 4)
+        return max(STEEPER * slopes.max().item(), 1.0)
 
     def state(self) -> dict[str, Tensor]:
         """See `Steps.state`."""
@@ -132,7 +154,7 @@ class DistanceTrainer:
         for name, parameter in self._network.named_parameters():
             parameter.data.copy_(state[name])
             self._optimizer.state[parameter] = {
-                key.rpartition(":")[2]: value.to(self._device if value.dim() else "cpu")
+                key.rpartition(":")[2]: value.to(self._device)
                 for key, value in state.items() if key.startswith(f"{name}:")}
         self._chunks = max(chunks - CAPACITY, 0)
         while self._chunks < chunks:
@@ -160,16 +182,17 @@ class Sampler:
     def mixed(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`count` points (N, 3) near the surface and everywhere, along a curve that fills space, and distances (N,)."""
         shares = [count * share // 100 for share in SHARES[:-1]]
-        parts = [self._draw(width, n, generator) for width, n in zip(BANDS, shares, strict=True)]
+        parts = [self.draw(width, n, generator) for width, n in zip(BANDS, shares, strict=True)]
         parts.append(2 * torch.rand(count - sum(shares), 3, generator=generator) - 1)
         points = torch.cat(parts)
         return self._measured(points[_along_curve(points)])
 
     def near(self, width: float, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Points and distances of one band."""
-        return self._measured(self._draw(width, count, generator))
+        return self._measured(self.draw(width, count, generator))
 
-    def _draw(self, width: float, count: int, generator: torch.Generator) -> Tensor:
+    def draw(self, width: float, count: int, generator: torch.Generator) -> Tensor:
+        """Points (N, 3) within about `width` of the surface, on the CPU."""
         centres, size = self._bands[width]
         pick = torch.randint(len(centres), (count,), generator=generator)
         return centres[pick] + size * (torch.rand(count, 3, generator=generator) - 0.5)
@@ -185,6 +208,8 @@ class Sampler:
         while True:
             reach = width + self._slope * size * 3**0.5 / 2
             centres = centres[self._measured(centres)[1].abs().cpu() <= reach]
+            if not len(centres):
+                raise InputError("shape: it has no surface to fit a network to; look at what it is made of")
             if size <= width:
                 return centres, size
             size /= 2
