@@ -35,8 +35,8 @@ ReadBlock = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Octree:
     """All cells of a tree over a grid of `shape` voxels; the root's cube has 2**depth voxels a side.
 
-    What lies beyond the shape is empty. Where there are values, a cell's state is their sign, a voxel at the finest
-    level has its own, and a coarser leaf the least far from zero of its voxels'.
+    What lies beyond the shape is empty. Where there are values, a cell's state is their sign; a voxel at the finest
+    level has its own, a larger leaf one that is no farther from zero than those of its voxels.
     """
 
     keys: np.ndarray  # (N,) int64 ascending, hence coarse levels first
@@ -236,17 +236,17 @@ def keys_from(states: np.ndarray, depth: int) -> np.ndarray:
 
     ValueError where the states are not those of a whole tree of at most this depth.
     """
-    levels, first = [np.ones(1, np.int64)], 0
+    keys = np.ones(max(len(states), 1), np.int64)
+    first, end = 0, 1
     for level in range(depth + 1):
-        here = states[first:first + len(levels[-1])]
-        first += len(levels[-1])
-        mixed = levels[-1][:len(here)][here == MIXED]
-        if level == depth or not len(mixed) or first >= len(states):
+        mixed = first + np.flatnonzero(states[first:end] == MIXED)
+        first, end = end, end + 8 * len(mixed)
+        if end > len(states) or level == depth and len(mixed):
             break
-        levels.append((mixed[:, None] << 3 | np.arange(8)).reshape(-1))
-    if first != len(states) or len(mixed):
+        keys[first:end] = (keys[mixed, None] << 3 | np.arange(8)).reshape(-1)
+    if end != len(states):
         raise ValueError(f"the states of {len(states)} cells are not those of a whole tree of depth {depth}")
-    return np.concatenate(levels)
+    return keys
 
 
 def iou(one: Octree, other: Octree) -> float:

@@ -14,7 +14,7 @@ from maquette.formats.mesh import Mesh, read_npz
 from maquette.formats.meshes import write_mesh
 from maquette.formats.volume import gather_volume
 from maquette.neural.evaluation.audit import audit
-from maquette.neural.meshing.voxelise import signed_distance_grid
+from maquette.neural.meshing.voxelise import voxelise
 from maquette.neural.tasks import voxels
 from maquette.recipes.errors import InputError
 from maquette.recipes.voxels import Voxels
@@ -56,7 +56,7 @@ def test_a_signed_distance_becomes_its_zero_surface(tmp_path):
     mesh, report = run(tmp_path / "a.npy", tmp_path)
     # Without a place of its own the grid spans −1 to 1, voxels' centres half a voxel inside.
     assert np.allclose(np.linalg.norm(mesh.vertices, axis=1), 0.6, atol=2e-3)
-    assert report["grid"] == {"shape": [33, 33, 33], "values": "signed distance"}
+    assert report["grid"]["shape"] == [33, 33, 33] and report["grid"]["values"] == "signed distance"
     assert report["mesh"]["genus"] == 0 and report["mesh"]["open_edges"] == 0
     outward = (mesh.normals * mesh.vertices).sum(axis=1)
     assert (outward > 0.5).all()
@@ -148,11 +148,12 @@ def test_a_mesh_is_made_into_a_grid_and_back(tmp_path, method):
 
 
 def test_distances_of_a_mesh_are_exact_near_it_and_signed():
-    values, world_from_grid = signed_distance_grid(box((0, 0, 0), (1, 1, 1)), 8)
-    points = np.moveaxis(np.indices(values.shape), 0, -1) @ world_from_grid[:3, :3].T + world_from_grid[:3, 3]
+    tree = voxelise(box((0, 0, 0), (1, 1, 1)), 8)
+    values, place = tree.dense(tree.values), tree.world_from_grid
+    points = np.moveaxis(np.indices(values.shape), 0, -1) @ place[:3, :3].T + place[:3, 3]
     away = np.abs(points - 0.5) - 0.5
     true = np.linalg.norm(np.maximum(away, 0), axis=-1) + np.minimum(away.max(axis=-1), 0)
-    near = np.abs(true) < 0.2
+    near = np.abs(true) < 0.125  # a cell
     assert np.allclose(values[near], true[near], atol=1e-6)
     assert ((values < 0) == (true < 0)).all()
 
@@ -161,9 +162,8 @@ def test_distances_of_a_mesh_are_exact_near_it_and_signed():
 def test_a_mesh_with_a_hole_stays_solid_and_leaks_nothing(missing):
     """Without its lower side a box is empty for a line going up, and everything above it is full."""
     whole = box((0, 0, 0), (1, 1, 1))
-    values, _ = signed_distance_grid(Mesh(whole.vertices, np.delete(whole.faces, missing, axis=0)), 16)
-    assert values.shape == (20, 20, 20)
-    inside = values < 0
+    inside = voxelise(Mesh(whole.vertices, np.delete(whole.faces, missing, axis=0)), 16).filled()
+    assert inside.shape == (20, 20, 20)
     assert inside[2:18, 2:18, 2:18].all()
     assert not inside[[0, -1]].any() and not inside[:, [0, -1]].any() and not inside[:, :, [0, -1]].any()
 
@@ -179,8 +179,7 @@ def test_an_open_mesh_keeps_no_hollow_that_nobody_sees():
     outer, inner = box((0, 0, 0), (1, 1, 1)), box((0.3, 0.3, 0.3), (0.7, 0.7, 0.7))
     both = Mesh(np.concatenate((outer.vertices, inner.vertices)),
                 np.concatenate((outer.faces[:-1], inner.faces[:, ::-1] + 8)))
-    grid = grids.Grid(*signed_distance_grid(both, 24), signed_distance=True)
-    assert audit(voxels.mesh_of(grid, Voxels()))["components"] == 1
+    assert audit(voxels.surface(voxelise(both, 24), "marching-cubes"))["components"] == 1
 
 
 BAD = {

@@ -13,13 +13,41 @@ import torch
 from .dispatch import body
 
 
-def column_windings(triangles: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
-    """Winding numbers (X, Y, Z) int16 at the points (i, j, k) of a lattice, `triangles` (F, 3, 3) in its units.
+class Columns:
+    """Winding numbers at the points of a lattice, in memory proportional to the surface.
 
-    1 is inside one closed surface, 0 outside. Open surfaces leave wrong columns below their holes.
+    `triangles` (F, 3, 3) are in the lattice's units; it has X, Y, Z points. 1 is inside one closed surface, 0 outside.
+    Open surfaces leave wrong columns below their holes.
     """
-    steps = body("columns", torch.device("cpu")).column_steps(np.ascontiguousarray(triangles, np.float64), *size)
-    return np.cumsum(steps, axis=2, dtype=np.int16, out=steps)
+
+    def __init__(self, triangles: np.ndarray, size: tuple[int, int, int]) -> None:
+        column, height, step = body("columns", torch.device("cpu")).column_crossings(
+            np.ascontiguousarray(triangles, np.float64), size[0], size[1])
+        self.size = size
+        # From the lowest point at or above a crossing on, the winding number is another.
+        place = column * (size[2] + 1) + np.clip(np.ceil(height), 0, size[2]).astype(np.int64)
+        order = np.argsort(place, kind="stable")
+        self._place = place[order]
+        self._before = np.append(0, np.cumsum(step[order], dtype=np.int32))
+
+    def windings(self, points: np.ndarray) -> np.ndarray:
+        """(N,) int32 at lattice points (N, 3); 0 beyond the lattice."""
+        within = ((points >= 0) & (points < self.size)).all(axis=1)
+        x, y, z = np.where(within[:, None], points, 0).astype(np.int64).T
+        column = (x * self.size[1] + y) * (self.size[2] + 1)
+        upto = np.searchsorted(self._place, column + z, "right")
+        return np.where(within, self._before[upto] - self._before[np.searchsorted(self._place, column)], 0)
+
+    def grid(self) -> np.ndarray:
+        """All of them (X, Y, Z) int16."""
+        steps = np.zeros((self.size[0], self.size[1], self.size[2] + 1), np.int16)
+        np.add.at(steps.reshape(-1), self._place, np.diff(self._before).astype(np.int16))
+        return np.cumsum(steps[..., :-1], axis=2, dtype=np.int16)
+
+
+def column_windings(triangles: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
+    """Winding numbers (X, Y, Z) int16 at all points (i, j, k) of a lattice; see `Columns`."""
+    return Columns(triangles, size).grid()
 
 
 def inside_another(points: np.ndarray, own: np.ndarray, triangles: np.ndarray, group: np.ndarray) -> np.ndarray:

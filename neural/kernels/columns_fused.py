@@ -36,25 +36,34 @@ def _crossing(x, y, t):  # noqa: ANN001, ANN202
     return sign, height
 
 
+def column_crossings(triangles: np.ndarray, nx: int, ny: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = np.zeros(len(triangles), np.int64)
+    nothing = np.empty(0, np.int64), np.empty(0), np.empty(0, np.int8)
+    _cross(triangles, nx, ny, count, *nothing)
+    first, total = np.cumsum(count) - count, int(count.sum())
+    found = np.empty(total, np.int64), np.empty(total), np.empty(total, np.int8)
+    _cross(triangles, nx, ny, first, *found)
+    return found
+
+
 @compiled
-def column_steps(triangles, nx, ny, nz):  # noqa: ANN001, ANN201
-    steps = np.zeros((nx, ny, nz), np.int16)
-    bands = min(nx, 16)
-    for band in prange(bands):  # each thread has columns of its own
-        first, last = band * nx // bands, (band + 1) * nx // bands - 1
-        for f in range(len(triangles)):
-            t = triangles[f]
-            x0 = max(int(np.ceil(min(t[0, 0], t[1, 0], t[2, 0]))), first)
-            x1 = min(int(np.floor(max(t[0, 0], t[1, 0], t[2, 0]))), last)
-            y0 = max(int(np.ceil(min(t[0, 1], t[1, 1], t[2, 1]))), 0)
-            y1 = min(int(np.floor(max(t[0, 1], t[1, 1], t[2, 1]))), ny - 1)
-            for x in range(x0, x1 + 1):
-                for y in range(y0, y1 + 1):
-                    sign, height = _crossing(float(x), float(y), t)
-                    z = max(int(np.ceil(height)), 0)
-                    if sign != 0 and z < nz:
-                        steps[x, y, z] += sign
-    return steps
+def _cross(triangles, nx, ny, place, column, height, step):  # noqa: ANN001, ANN202
+    """Put each triangle's crossings from its `place` on, which moves; where there is no room they are counted."""
+    for f in prange(len(triangles)):
+        t = triangles[f]
+        x0 = max(int(np.ceil(min(t[0, 0], t[1, 0], t[2, 0]))), 0)
+        x1 = min(int(np.floor(max(t[0, 0], t[1, 0], t[2, 0]))), nx - 1)
+        y0 = max(int(np.ceil(min(t[0, 1], t[1, 1], t[2, 1]))), 0)
+        y1 = min(int(np.floor(max(t[0, 1], t[1, 1], t[2, 1]))), ny - 1)
+        at = place[f]
+        for x in range(x0, x1 + 1):
+            for y in range(y0, y1 + 1):
+                sign, z = _crossing(float(x), float(y), t)
+                if sign != 0:
+                    if len(column):
+                        column[at], height[at], step[at] = x * ny + y, z, sign
+                    at += 1
+        place[f] = at
 
 
 @compiled

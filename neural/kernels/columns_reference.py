@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def column_steps(triangles: np.ndarray, nx: int, ny: int, nz: int) -> np.ndarray:
-    """What the winding number changes by at each lattice point, (nx, ny, nz) int16."""
-    steps = np.zeros((nx, ny, nz), np.int16)
+def column_crossings(triangles: np.ndarray, nx: int, ny: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where lines along z at integer x and y cross: columns x · ny + y (K,) int64, heights (K,), and steps (K,) int8.
+
+    A step is what the winding number changes by there.
+    """
+    columns, heights, steps = [np.empty(0, np.int64)], [np.empty(0)], [np.empty(0, np.int8)]
     for triangle in triangles:
         low = np.maximum(np.ceil(triangle[:, :2].min(axis=0)), 0).astype(int)
         high = np.minimum(np.floor(triangle[:, :2].max(axis=0)), [nx - 1, ny - 1]).astype(int)
@@ -15,10 +18,11 @@ def column_steps(triangles: np.ndarray, nx: int, ny: int, nz: int) -> np.ndarray
             continue
         x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij")
         sign, height = crossing(x, y, triangle)
-        first = np.maximum(np.ceil(height), 0).astype(int)
-        hit = (sign != 0) & (first < nz)
-        np.add.at(steps, (x[hit], y[hit], first[hit]), sign[hit])
-    return steps
+        hit = sign != 0
+        columns.append(x[hit] * ny + y[hit])
+        heights.append(height[hit])
+        steps.append(sign[hit].astype(np.int8))
+    return np.concatenate(columns), np.concatenate(heights), np.concatenate(steps)
 
 
 def inside_another(points: np.ndarray, own: np.ndarray, triangles: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -27,7 +27,9 @@ def neighbours(tree: Octree, axis: int, step: int) -> np.ndarray:
     found = np.full(len(tree.keys), -1, np.int32)
     mixed = tree.states == MIXED
     # The children of the n-th mixed cell of all are the n-th eight cells after the root.
-    first_child = np.cumsum(mixed, dtype=np.int32) * 8 - 7
+    first_child = np.cumsum(mixed, dtype=np.int32)
+    first_child *= 8
+    first_child -= 7
     bit = 1 << axis
     for level in range(tree.depth):
         parent = np.flatnonzero(mixed[tree.level(level)]) + tree.level(level).start
@@ -81,19 +83,28 @@ def surface_cells(tree: Octree) -> Cells:
     for voxels, axis, step in sides(tree):
         first = lattice.index(voxels) + min(step, 0) * lattice.strides[axis]
         u, v = (lattice.strides[(axis + turn) % 3] for turn in (1, 2))
-        found.append(np.unique(np.concatenate((first, first - u, first - v, first - u - v))))
-    cells = np.unique(np.concatenate(found))
+        found.append(_distinct(np.concatenate((first, first - u, first - v, first - u - v))))
+    cells = _distinct(np.concatenate(found))
     del found
     corners = cells
     for stride in lattice.strides:
-        corners = np.union1d(corners, corners + stride)
+        corners = _distinct(np.concatenate((corners, corners + stride)))
+    points, values = np.empty((len(corners), 3), np.int32), np.empty(len(corners), np.float32)
+    for start in range(0, len(corners), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        points[part] = lattice.points(corners[part])
+        values[part] = _values(tree, points[part])
     places = np.empty((len(cells), 8), np.int32)
     for corner in range(8):
         offset = sum(stride for axis, stride in enumerate(lattice.strides) if corner >> axis & 1)
         places[:, corner] = np.searchsorted(corners, cells + offset)
-    points = lattice.points(corners)
-    return Cells(torch.from_numpy(points), torch.from_numpy(_values(tree, points)), torch.from_numpy(places),
-                 tree.world_from_grid)
+    return Cells(torch.from_numpy(points), torch.from_numpy(values), torch.from_numpy(places), tree.world_from_grid)
+
+
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """Sorted in place, each once. (np.unique hashes, which is slow for numbers with a pattern.)"""
+    numbers.sort()
+    return numbers[np.append(True, numbers[1:] != numbers[:-1])[:len(numbers)]]
 
 
 class _Lattice:
@@ -117,10 +128,8 @@ def _values(tree: Octree, points: np.ndarray) -> np.ndarray:
     """At voxels (P, 3), which may lie beyond the shape: (P,) float32."""
     values = np.full(len(points), 0.5 if tree.values is None else tree.outside, np.float32)
     within = np.flatnonzero(((points >= 0) & (points < tree.shape)).all(axis=1))
-    for start in range(0, len(within), _AT_ONCE):
-        part = within[start:start + _AT_ONCE]
-        leaf = tree.find(keys_of(points[part], tree.depth), tree.depth)
-        values[part] = 0.5 - (tree.states[leaf] == FULL) if tree.values is None else tree.values[leaf]
+    leaf = tree.find(keys_of(points[within], tree.depth), tree.depth)
+    values[within] = 0.5 - (tree.states[leaf] == FULL) if tree.values is None else tree.values[leaf]
     return values
 
 
