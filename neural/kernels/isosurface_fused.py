@@ -47,7 +47,7 @@ def cells_surface(points: Tensor, values: Tensor, corners: Tensor, world_from_la
 def _centred(vertices: np.ndarray, faces: np.ndarray, rings: np.ndarray) -> tuple[Tensor, Tensor]:
     """Put the vertices behind the crossings at the centres of their rings (C, 12) of crossings."""
     used = (rings >= 0)[..., None]
-    around = (vertices[rings] * used).sum(axis=1, dtype=np.float64)
+    around = (vertices[np.maximum(rings, 0)] * used).sum(axis=1, dtype=np.float64)
     vertices[len(vertices) - len(rings):] = around / used.sum(axis=1)
     return torch.from_numpy(vertices), torch.from_numpy(faces)
 
