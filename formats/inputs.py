@@ -16,6 +16,7 @@ from . import capture as captures
 from .cameras import check_views
 from .folder import read_capture
 from .pictures import PICTURE, picture_size
+from .shapes import gather_shapes
 from .solids import gather_solids
 from .volume import gather_volume
 
@@ -66,7 +67,7 @@ def gather_nothing(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
 
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
     "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "solids": gather_solids,
-    "none": gather_nothing}
+    "shapes": gather_shapes, "none": gather_nothing}
 
 
 def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:

@@ -1,0 +1,1 @@
+"""Networks that are trained once on many shapes and know what such shapes look like."""
