@@ -1,0 +1,128 @@
+"""A scan as fewer, calmer points with outward normals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.spatial import cKDTree
+
+# A point whose neighbours are this many times farther away than is usual among them is an outlier.
+_OUTLIER = 3.0
+_NEAR = 16
+# Neighbourhoods grow from 8 points by this factor, and count as flat once the share of their variance across the
+# plane is this part of its greatest value: a layer of noise σ looks round up to a radius of 2σ and is flatter from
+# about 3σ on.
+_GROWTH, _FLAT = 1.4, 0.85
+_PROBES = 500
+_BATCH = 2000
+_LINKS = 12  # neighbours that a normal's direction may be handed on to
+
+
+@dataclass(frozen=True)
+class OrientedPoints:
+    positions: np.ndarray  # (N, 3) float64, noise averaged away across the surface
+    normals: np.ndarray  # (N, 3) float64 of unit length, outward up to one sign for all
+    areas: np.ndarray  # (N,) of the surface that each stands for, square metres
+    radius: float  # metres, of the neighbourhoods that were averaged: about three times the noise
+
+
+def orient(points: np.ndarray, normals: np.ndarray | None) -> OrientedPoints:
+    """Average points (N, 3) over neighbourhoods as wide as their noise; estimate and orient normals where absent."""
+    keep = _inliers(points)
+    points, normals = points[keep], None if normals is None else normals[keep]
+    tree = cKDTree(points)
+    count, radius = _neighbourhood(points, tree)
+    places, group = _clusters(points, radius / 2)
+    means, planes = _planes(points, tree, places, count)
+    if normals is not None:
+        sums = np.stack([np.bincount(group, normals[:, axis]) for axis in range(3)], axis=1)
+        length = np.linalg.norm(sums, axis=1, keepdims=True)
+        planes = np.where(length > 1e-9, sums / np.maximum(length, 1e-9), planes)
+    # Moved along the normal alone: the mean of a neighbourhood at a rim lies inwards of it.
+    places = places - ((places - means) * planes).sum(axis=1, keepdims=True) * planes
+    if normals is None:
+        planes = _handed_on(places, planes)
+    return OrientedPoints(places, planes, _areas(places), radius)
+
+
+def _inliers(points: np.ndarray) -> np.ndarray:
+    distance, near = cKDTree(points).query(points, k=min(_NEAR, len(points)), workers=-1)
+    usual = np.median(distance[near, -1], axis=1)
+    return distance[:, -1] <= _OUTLIER * usual
+
+
+def _neighbourhood(points: np.ndarray, tree: cKDTree) -> tuple[int, float]:
+    """How many neighbours (count, radius) make a piece of surface instead of a ball of noise."""
+    probes = points[np.random.default_rng(0).choice(len(points), min(_PROBES, len(points)), replace=False)]
+    most = min(max(len(points) // 16, 8), 2048, len(points))
+    distance, near = tree.query(probes, k=most, workers=-1)
+    peak, count = 0.0, min(8, most)
+    while True:
+        local = points[near[:, :count]]
+        local = local - local.mean(axis=1, keepdims=True)
+        variance = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", local, local))
+        across = float(np.median(variance[:, 0] / np.maximum(variance.sum(axis=1), 1e-300)))
+        peak = max(peak, across)
+        if across < max(_FLAT * peak, 0.02) or count * _GROWTH > most:
+            return count, float(np.median(distance[:, count - 1]))
+        count = int(np.ceil(count * _GROWTH))
+
+
+def _clusters(points: np.ndarray, cell: float) -> tuple[np.ndarray, np.ndarray]:
+    """The mean (M, 3) of what lies in each occupied cube, and each point's cube (N,)."""
+    cube = np.floor((points - points.min(axis=0)) / max(cell, 1e-300)).astype(np.int64)
+    _, group, count = np.unique(cube, axis=0, return_inverse=True, return_counts=True)
+    group = group.reshape(-1)
+    return np.stack([np.bincount(group, points[:, axis]) for axis in range(3)], axis=1) / count[:, None], group
+
+
+def _planes(points: np.ndarray, tree: cKDTree, places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and unit normal (M, 3) of the `count` points around each place."""
+    means, normals = np.empty_like(places), np.empty_like(places)
+    for start in range(0, len(places), _BATCH):
+        part = slice(start, start + _BATCH)
+        distance, near = tree.query(places[part], k=count, workers=-1)
+        weight = np.exp(-3 * (distance / np.maximum(distance[:, -1:], 1e-300)) ** 2)[..., None]
+        weight /= weight.sum(axis=1, keepdims=True)
+        means[part] = (weight * points[near]).sum(axis=1)
+        away = points[near] - means[part, None]
+        normals[part] = np.linalg.eigh(np.einsum("nki,nkj->nij", weight * away, away))[1][:, :, 0]
+    return means, normals
+
+
+def _handed_on(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Normals of one sign, handed on along a minimum spanning tree (Hoppe et al. 1992, section 3.3).
+
+    A link costs the angle between the normals, or between the link and the tangent planes where that is more: so that
+    a thin plate's two sides, whose normals are parallel, hand nothing across.
+    """
+    near = cKDTree(places).query(places, k=min(_LINKS + 1, len(places)), workers=-1)[1][:, 1:]
+    one, other = np.repeat(np.arange(len(places)), near.shape[1]), near.reshape(-1)
+    link = places[other] - places[one]
+    link /= np.maximum(np.linalg.norm(link, axis=1, keepdims=True), 1e-300)
+    steep = np.maximum(np.abs((link * normals[one]).sum(axis=1)), np.abs((link * normals[other]).sum(axis=1)))
+    cost = np.maximum(1 - np.abs((normals[one] * normals[other]).sum(axis=1)), steep) + 1e-3
+    links = coo_matrix((cost, (one, other)), shape=(len(places), len(places))).tocsr()
+    tree = minimum_spanning_tree(links.maximum(links.T))
+    _, part = connected_components(tree, directed=False)
+    normals = normals.copy()
+    for number in range(part.max() + 1):
+        # The highest point of a part faces up.
+        members = np.flatnonzero(part == number)
+        root = members[np.argmax(places[members, 2])]
+        normals[root] *= np.copysign(1.0, normals[root, 2])
+        order, before = breadth_first_order(tree, root, directed=False)
+        for place in order[1:]:
+            normals[place] *= np.copysign(1.0, normals[place] @ normals[before[place]])
+    return normals
+
+
+def _areas(places: np.ndarray) -> np.ndarray:
+    """A disc's through the eighth neighbour, shared by the eight; sparse places count no more than most do."""
+    count = min(8, len(places) - 1)
+    reach = cKDTree(places).query(places, k=count + 1, workers=-1)[0][:, -1]
+    areas = np.pi * reach**2 / count
+    return np.minimum(areas, np.quantile(areas, 0.95))
