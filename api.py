@@ -21,9 +21,11 @@ from .recipes import Cancelled, InputError, MaquetteError, Recipe, recipe_of, ta
 if TYPE_CHECKING:
     from .formats.mesh import Mesh
 
-# The forms of OUT by what the task's result is; .blend needs Blender, the others are written by the worker.
+# Read and written by Blender; the other forms by the backend.
+_BY_BLENDER = (".blend", ".vdb")
+# The forms of OUT by what the task's result is.
 _MESHES = (".blend", ".glb", ".obj", ".ply", ".stl", ".npz")
-ENDINGS = {"mesh": _MESHES, "morph": _MESHES, "picture": (".png",),
+ENDINGS = {"mesh": _MESHES, "volume": (*_MESHES, ".octree", ".vdb"), "morph": _MESHES, "picture": (".png",),
            "model": (".safetensors",)}
 _COMPANIONS = {".obj": (".mtl", ".png")}
 
@@ -104,7 +106,7 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
 
 def _needs_blender(request: Request) -> bool:
     paths = [*request.inputs, *([request.out] if request.out and not request.is_of_open_scene() else [])]
-    return any(path.suffix.lower() == ".blend" for path in paths)
+    return any(path.suffix.lower() in _BY_BLENDER for path in paths)
 
 
 def _check_out(request: Request, out: Path, endings: tuple[str, ...]) -> None:
@@ -138,9 +140,9 @@ def _target(request: Request) -> dict[str, Any]:
     out, scene = request.out.absolute(), _scene_of(request)
     target: dict[str, Any] = {"out": str(out), "report": str(request.report_path(out)),
                               "overwrite": request.overwrite}
-    if out.suffix.lower() != ".blend":
+    if out.suffix.lower() not in _BY_BLENDER:
         return target | {"files": out.name}
-    return target | ({"into": str(scene)} if scene else {}) | (
+    return target | ({"into": str(scene)} if scene and out.suffix.lower() == ".blend" else {}) | (
         {"blender": request.blender} if request.blender else {})
 
 
@@ -164,9 +166,9 @@ def _gather(request: Request, recipe: Recipe, blender: list[str], job: Job,
     on_progress(0.0, "")
     if request.is_of_open_scene():
         return _gather_open_scene(request, job, on_progress)
-    if request.inputs and request.inputs[0].suffix.lower() == ".blend":
+    if request.inputs and request.inputs[0].suffix.lower() in _BY_BLENDER:
         if len(request.inputs) > 1:
-            raise InputError(f"input: {request.inputs[0]} comes with other files; give one .blend alone")
+            raise InputError(f"input: {request.inputs[0]} comes with other files; give it alone")
         return _gather_blend(request, blender, job, on_progress)
     from .formats.inputs import gather
     return recipe, gather(recipe.input, list(request.inputs), job.input, recipe)
@@ -200,7 +202,7 @@ def deliver(job: Job, on_status: OnStatus = silent) -> None:
     if "out" not in target:
         return
     out, report = Path(target["out"]), Path(target["report"])
-    if out.suffix.lower() == ".blend":
+    if out.suffix.lower() in _BY_BLENDER:
         _refuse_existing(job, [out, report])
         into = ["--into", target["into"]] if "into" in target else []
         headless.call(backend.find_blender(target.get("blender")), "insert", job.path, out, *into, log=job.log,
@@ -235,10 +237,10 @@ def finish(job: Job, request: Request, on_status: OnStatus = silent) -> None:
         return deliver(job, on_status)
     from .scene import results
     results.insert_into_open_scene(job)
-    if request.out and request.out.suffix.lower() != ".blend":
+    if request.out and request.out.suffix.lower() not in _BY_BLENDER:
         deliver(job, on_status)
     elif request.out:
-        results.save_copy(request.out)
+        results.save(job, request.out)
         files.atomic_write(request.report_path(request.out), (json.dumps(job.report(), indent=1) + "\n").encode())
 
 
@@ -246,7 +248,7 @@ def result_of(job: Job) -> Result:
     from .formats.mesh import read_npz
     from .formats.results import FORMS
     path = job.output / FORMS[job.recipe.output].file
-    return Result(read_npz(path) if job.recipe.output == "mesh" else None, job.report(), job, path)
+    return Result(read_npz(path) if path.name == "mesh.npz" else None, job.report(), job, path)
 
 
 def _function(recipe: type[Recipe]) -> Callable[..., Result]:

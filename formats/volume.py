@@ -24,7 +24,7 @@ def gather_volume(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> 
         raise InputError(f"input: {len(paths)} inputs are given; voxels take one, a grid, an octree or a mesh")
     path = Path(paths[0])
     if path.suffix.lower() not in READABLE:
-        raise InputError(f"input: {path} has an ending that is not read; give one of {' '.join(READABLE)}")
+        raise InputError(f"input: {path} has an ending that is not read; give one of {' '.join(READABLE)} .vdb")
     input_folder.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() in grids.READABLE and not _holds_mesh(path):
         grid = grids.read_grid(path)

@@ -100,7 +100,8 @@ class Recipe:
     # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender;
     # "none" where the recipe is all it needs.
     input: ClassVar[str]
-    # "mesh", "morph", "picture" or "model": the form of the result, hence of OUT.
+    # "mesh", "volume" (a mesh and the octree that it is of), "morph", "picture" or "model": the form of the result,
+    # hence of OUT.
     output: ClassVar[str] = "mesh"
     # A line of the command line for the table of tasks.
     example: ClassVar[str] = ""

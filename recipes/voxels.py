@@ -14,6 +14,7 @@ class Voxels(Recipe):
 
     label: ClassVar[str] = "Voxels"
     input: ClassVar[str] = "volume"
+    output: ClassVar[str] = "volume"
     example: ClassVar[str] = "maquette voxels chair.binvox -o chair.obj --method cubify"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 32}, "best": {"resolution": 128}}
 

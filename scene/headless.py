@@ -1,7 +1,7 @@
 """What needs Blender, for a process without: run by `blender -b --python` or by a Python that has bpy.
 
-    [*blender, headless.py, --, gather, SCENE.blend, RECIPE.json, INPUT_FOLDER]
-    [*blender, headless.py, --, insert, JOB_FOLDER, OUT.blend, (--into, SCENE.blend)]
+    [*blender, headless.py, --, gather, SCENE.blend or VOLUME.vdb, RECIPE.json, INPUT_FOLDER]
+    [*blender, headless.py, --, insert, JOB_FOLDER, OUT.blend or OUT.vdb, (--into, SCENE.blend)]
 
 RECIPE.json is {"task": name, "recipe": {parameters}}; what it leaves out is taken from the settings that the scene
 stores. `gather` fills INPUT_FOLDER as a job wants it and writes {"recipe", "summary"} to INPUT_FOLDER/gathered.json.
@@ -57,14 +57,18 @@ def say_progress(fraction: float, message: str) -> None:
 def gather(blend: str, recipe_file: str, folder: str) -> None:
     import bpy
     from maquette.recipes import recipe_of
-    from maquette.scene import inputs, properties
+    from maquette.scene import inputs, properties, volumes
 
     asked = json.loads(Path(recipe_file).read_text(encoding="utf-8"))
     cls = recipe_of(asked["task"])
-    open_blend(blend)
-    stored = properties.recipe_in(bpy.context.scene, asked["task"]).to_json()
-    recipe = cls.from_json({**stored, **asked["recipe"]})
-    summary = inputs.gather(bpy.context, recipe, Path(folder), say_progress)
+    if blend.lower().endswith(".vdb"):
+        recipe = cls.from_json(asked["recipe"])
+        summary = volumes.write_input(Path(blend), recipe, Path(folder))
+    else:
+        open_blend(blend)
+        stored = properties.recipe_in(bpy.context.scene, asked["task"]).to_json()
+        recipe = cls.from_json({**stored, **asked["recipe"]})
+        summary = inputs.gather(bpy.context, recipe, Path(folder), say_progress)
     text = json.dumps({"recipe": recipe.to_json(), "summary": summary})
     (Path(folder) / GATHERED).write_text(text, encoding="utf-8")
 
@@ -105,7 +109,7 @@ def insert(job: str, out: str, *into: str) -> None:
         if not hasattr(bpy.types.Scene, "maquette"):
             properties.register()
     results.insert_into_open_scene(DoneJob(job))
-    results.save_copy(Path(out))
+    results.save(DoneJob(job), Path(out))
 
 
 VERBS: dict[str, Callable[..., None]] = {"gather": gather, "insert": insert}

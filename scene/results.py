@@ -12,8 +12,10 @@ import bpy
 
 from ..formats import morph as morphs
 from ..formats.mesh import Mesh, read_npz
+from ..formats.octree import read_octree
+from ..formats.volume import OCTREE
 from ..recipes import InputError, recipe_of
-from . import images, meshes, morph
+from . import images, meshes, morph, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -88,6 +90,14 @@ def insert(scene: bpy.types.Scene, job: Done, replaces: str = "") -> Any:
 
 def insert_into_open_scene(job: Done) -> Any:
     return insert(bpy.context.scene, job)
+
+
+def save(job: Done, path: Path) -> None:
+    """Write what Blender writes of a result that is in the open scene: the scene as .blend, or a volume as .vdb."""
+    if path.suffix.lower() == ".vdb":
+        volumes.write_vdb(_mesh_of(job), read_octree(job.output / OCTREE), path)
+    else:
+        save_copy(path)
 
 
 def save_copy(path: Path) -> None:
@@ -186,6 +196,7 @@ def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.typ
 
 
 # By the recipe's `output`.
-FORMS = {"mesh": Form(_insert_mesh, _select, "{} is reconstructed"),
+_MESH = Form(_insert_mesh, _select, "{} is reconstructed")
+FORMS = {"mesh": _MESH, "volume": _MESH,
          "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
          "picture": Form(_insert_picture, images.show, 'Image "{}" is ready')}

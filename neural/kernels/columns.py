@@ -32,7 +32,7 @@ class Columns:
 
     def windings(self, points: np.ndarray) -> np.ndarray:
         """(N,) int32 at lattice points (N, 3); 0 beyond the lattice."""
-        within = ((points >= 0) & (points < self.size)).all(axis=1)
+        within = np.logical_and.reduce((points >= 0) & (points < self.size), axis=1)
         x, y, z = np.where(within[:, None], points, 0).astype(np.int64).T
         column = (x * self.size[1] + y) * (self.size[2] + 1)
         upto = np.searchsorted(self._place, column + z, "right")
