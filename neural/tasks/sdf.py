@@ -1,0 +1,91 @@
+"""Meshes, point clouds and grids to one watertight mesh through a signed distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...formats.mesh import Mesh
+from ...formats.points import Points
+from ...formats.solids import Solid, read_solids
+from ...recipes.errors import InputError
+from ...recipes.sdf import Sdf
+from ...recipes.voxels import Voxels
+from ..context import Context
+from ..finish import deliver, finished
+from ..geometry.distance import Distance
+from ..geometry.mesh_distance import MeshDistance
+from ..geometry.solids import Intersection, Offset, Sheet, Union, Wall, difference
+from ..meshing.dual_contouring import contour
+from ..meshing.marching_cubes import triangulate
+from ..meshing.near_surface import near_surface
+from ..training.distance import fit_distance
+from .voxels import mesh_of
+
+
+def run(context: Context) -> None:
+    """Read input/NNN_*.npz, write output/mesh.npz, fill the report."""
+    recipe = context.recipe
+    assert isinstance(recipe, Sdf)
+    context.stage("Reading the solids", 0.1)
+    parts = [_distance(context, solid) for solid in read_solids(context.input)]
+    solid = _shaped(context, parts, recipe)
+    if recipe.method == "neural":
+        context.stage("Fitting the network", 0.8)
+        solid = fit_distance(solid, network=recipe.network, seconds=recipe.seconds, seed=context.seed,
+                             device=context.device, checkpoint=context.checkpoint, on_progress=context.progress,
+                             on_preview=context.preview)
+    context.stage("Extracting the surface", 0.95)
+    mesh = _extracted(context, solid, recipe)
+    context.stage("Finishing the mesh", 1.0)
+    hollow = recipe.inner or recipe.shell > 0
+    mesh = finished(mesh, floaters=recipe.floaters, inner=hollow, budget=recipe.budget, quads=recipe.quads,
+                    smooth=not recipe.sharp)
+    deliver(context, mesh, inner=hollow)
+    context.progress(1.0)
+
+
+def _distance(context: Context, solid: Solid) -> Distance:
+    if isinstance(solid, Points):
+        if solid.left_out:
+            context.warn(f"points: {solid.left_out} that are not finite are left out")
+        from ..geometry.point_distance import PointDistance
+        return PointDistance(solid.positions, solid.normals)
+    return MeshDistance(solid if isinstance(solid, Mesh) else mesh_of(solid, Voxels()))
+
+
+def _shaped(context: Context, parts: Sequence[Distance], recipe: Sdf) -> Distance:
+    """The parts combined, moved by the offset and hollowed."""
+    sheet = next((part for part in parts if isinstance(part, MeshDistance) and not part.is_closed), None)
+    if sheet is not None and recipe.shell and len(parts) == 1:
+        return Offset(Sheet(sheet.unsigned, recipe.shell), recipe.offset)
+    for part in parts:
+        if isinstance(part, MeshDistance) and not part.is_closed:
+            context.warn(f"mesh: it has {part.open_edges} open edges; its holes are closed where its winding number "
+                         "is a half, give --shell to make a wall of a sheet")
+    solid = _combined(parts, recipe)
+    if not recipe.offset and not recipe.shell:
+        return solid
+    # Combined distances and those of parts that run into each other are not true inside: take them from the surface.
+    context.stage("Extracting the surface to move", 0.3)
+    solid = MeshDistance(_extracted(context, solid, recipe))
+    if recipe.offset:
+        solid = Offset(solid, recipe.offset)
+    return Wall(solid, recipe.shell) if recipe.shell else solid
+
+
+def _combined(parts: Sequence[Distance], recipe: Sdf) -> Distance:
+    if len(parts) == 1:
+        return parts[0]
+    if recipe.combine == "difference":
+        return difference(parts[0], parts[1:], recipe.blend)
+    return (Union if recipe.combine == "union" else Intersection)(parts, recipe.blend)
+
+
+def _extracted(context: Context, solid: Distance, recipe: Sdf) -> Mesh:
+    cells, figures = near_surface(solid, recipe.resolution, device=context.device, on_progress=context.progress)
+    context.report["extraction"] = figures
+    mesh = contour(cells, solid, sharp=recipe.sharp) if recipe.quads or recipe.sharp else triangulate(cells)
+    if not len(mesh.faces):
+        raise InputError("surface: nothing is inside; raise --resolution, close the mesh's holes, give --shell to make "
+                         "a wall of a sheet, or check what is combined")
+    return mesh
