@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ...formats.mesh import Mesh
 from ...formats.points import Points
 from ...formats.solids import Solid, read_solids
@@ -82,6 +84,8 @@ def _combined(parts: Sequence[Distance], recipe: Sdf) -> Distance:
 
 
 def _extracted(context: Context, solid: Distance, recipe: Sdf) -> Mesh:
+    if not np.ptp(solid.box, axis=0).max() > 0:
+        raise InputError("solid: it has no size, all of it lies in one place; give one that has")
     cells, figures = near_surface(solid, recipe.resolution, device=context.device, on_progress=context.progress)
     context.report["extraction"] = figures
     mesh = contour(cells, solid, sharp=recipe.sharp) if recipe.quads or recipe.sharp else triangulate(cells)
