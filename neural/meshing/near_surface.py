@@ -93,9 +93,11 @@ class _Search:
             if torch.isnan(found).any():
                 x, y, z = (batch[torch.isnan(found)][0] * self.cell + origin).tolist()
                 raise InputError(f"distance: is not a number at ({x:.6g}, {y:.6g}, {z:.6g}); check what it was made of")
-            # The distance to the box one cell inside the border, which is cut with the function.
+            found = found.clamp(-_MOST, _MOST)
+            # In the border's outermost cells everything is outside, by half a cell or more.
             beyond = torch.maximum(1 - batch, batch + 1 - self.size).amax(dim=1)
-            values[start:start + _BATCH] = torch.maximum(found.clamp(-_MOST, _MOST), (slope * self.cell * beyond).float())
+            outside = (slope * self.cell * (beyond + 0.5)).float()
+            values[start:start + _BATCH] = torch.where(beyond >= 0, torch.maximum(found, outside), found)
         self.evaluations += len(points)
         return values
 
@@ -108,9 +110,10 @@ class _Search:
         while True:
             values = self.evaluate(blocks + side / 2)
             slopes = self._slopes(blocks, values, side)
-            # A neighbour with another sign is never dropped: the slope to it carries farther than the value.
+            # A block next to one with another sign is never dropped: the slope between carries farther than the value.
             reach = slopes * side * (3**0.5 / 2 if self.bounded else 1.0)
-            near = values.abs() <= reach * _ROUNDING
+            at_border = ((blocks <= 1) | (blocks + side >= self.size - 1)).any(dim=1)
+            near = (values.abs() <= reach * _ROUNDING) | (at_border & (values < 0))
             self._check(blocks[~near], values[~near], side)
             blocks, values, slopes = blocks[near], values[near], slopes[near]
             on_progress(0.3 * (1 - (side / _COARSEST[self.bounded])) + 0.05)
@@ -123,27 +126,34 @@ class _Search:
             blocks = blocks[(blocks < self.size).all(dim=1)]
 
     def _slopes(self, blocks: Tensor, values: Tensor, side: int) -> Tensor:
-        """What the function may change by over the side of a cell near each block, (B,)."""
+        """What the function may change by over the side of a cell near each block (B,): its bound, or the steepest
+        change that the block or one around it sees toward its neighbours."""
         if self.bounded:
             return torch.full_like(values, self.distance.lipschitz * self.cell)
         steps = self.size // side + 2
         strides = torch.stack((steps[1] * steps[2], steps[2], torch.ones_like(steps[0])))
         keys, order = ((blocks // side).long() * strides).sum(dim=1).sort()
+        pairs = []  # of neighbours, along each axis
+        for stride in strides:
+            after = torch.searchsorted(keys, keys + stride).clamp(max=len(keys) - 1)
+            found = torch.nonzero(keys[after] == keys + stride)[:, 0]
+            pairs.append((order[found], order[after[found]]))
         squares = torch.zeros_like(values)
-        for axis in range(3):
-            place = torch.searchsorted(keys, keys + strides[axis]).clamp(max=len(keys) - 1)
-            found = torch.nonzero(keys[place] == keys + strides[axis])[:, 0]
-            change = (values[order[place[found]]] - values[order[found]]).abs() / side
+        for before, after in pairs:
+            change = (values[before] - values[after]).abs() / side
             steepest = torch.zeros_like(values)
-            steepest[order[found]] = change
-            after = order[place[found]]
+            steepest[before] = change
             steepest[after] = torch.maximum(steepest[after], change)
             squares += steepest**2
+        for before, after in pairs:  # the greatest of the 27 blocks around each
+            one, other = squares[after], squares[before]
+            squares[before] = torch.maximum(squares[before], one)
+            squares[after] = torch.maximum(squares[after], other)
         return squares.sqrt()
 
     def _check(self, blocks: Tensor, values: Tensor, side: int) -> None:
         """Draw points in dropped blocks: they must have the sign of the block."""
-        count = min(_CHECKED, len(blocks) // 16)
+        count = min(_CHECKED, len(blocks) * side**3 // 512)
         drawn = torch.randint(max(len(blocks), 1), (count,), generator=self.random).to(self.device)
         inside = side * torch.rand((count, 3), generator=self.random).to(self.device)
         self.missed += int(((self.evaluate(blocks[drawn] + inside) < 0) != (values[drawn] < 0)).sum())
