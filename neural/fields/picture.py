@@ -1,7 +1,8 @@
 """Pictures as networks that give a colour for a place: compositional pattern-producing networks.
 
-Places are in units of the picture's longest side, x to the right and y down from the upper left corner; pixel
-centres lie at (i + 0.5) / longest side. `extent` is the picture's width and height in these units, the larger one 1.
+Places are in units of the picture's longest side, as in the papers, or of 512 pixels where it has fewer: x to the
+right and y down from the upper left corner, pixel centres at (i + 0.5) units. `extent` is the picture's width and
+height in these units.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from torch import Tensor, nn
 Kind = Literal["relu", "fourier", "siren"]
 OMEGA = 30.0  # SIREN's frequency
 FREQUENCIES = 256  # of the Fourier features
+UNIT = 512  # pixels that the unit of places has at least
 CHUNK = 2**15  # places that are evaluated at once
 
 
 def extent_of(width: int, height: int) -> tuple[float, float]:
-    return width / max(width, height), height / max(width, height)
+    """Of a picture of so many pixels.
+
+    The frequencies of the papers suit pictures of 512² pixels. In the whole unit, a picture of 64² would be one of
+    noise between its pixels: trained on every second pixel and row, the others come out 4 dB better so.
+    """
+    unit = max(width, height, UNIT)
+    return width / unit, height / unit
 
 
 def pixel_centres(width: int, height: int, extent: tuple[float, float]) -> Tensor:
@@ -29,6 +37,14 @@ def pixel_centres(width: int, height: int, extent: tuple[float, float]) -> Tenso
     x = (torch.arange(width, dtype=torch.float64) + 0.5) * extent[0] / width
     y = (torch.arange(height, dtype=torch.float64) + 0.5) * extent[1] / height
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2).float()
+
+
+class Exact(nn.Sequential):
+    """Layers that compute in float32 under autocast too: places need more digits than bfloat16 has."""
+
+    def forward(self, places: Tensor) -> Tensor:
+        with torch.autocast(places.device.type, enabled=False):
+            return super().forward(places)
 
 
 class FourierFeatures(nn.Module):
@@ -44,7 +60,7 @@ class FourierFeatures(nn.Module):
 
 
 class Centred(nn.Module):
-    """Places to [−1, 1] along the longest side, the middle of the picture at 0."""
+    """Places about the middle of the picture, in halves of the unit: [−1, 1] along a longest side of one unit."""
 
     def __init__(self, extent: tuple[float, float]):
         super().__init__()
@@ -78,15 +94,18 @@ def make_network(kind: Kind, channels: int, extent: tuple[float, float], *, widt
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        first: list[nn.Module] = [FourierFeatures(sigma)] if kind == "fourier" else [Centred(extent)]
         sizes = [2 * FREQUENCIES if kind == "fourier" else 2, *[width] * layers]
         hidden: list[nn.Module] = []
         for inputs, outputs in zip(sizes, sizes[1:], strict=False):
             hidden += [nn.Linear(inputs, outputs), Sine() if kind == "siren" else nn.ReLU()]
-        last = [nn.Linear(width, channels), Signed() if kind == "siren" else nn.Sigmoid()]
-        network = nn.Sequential(*first, *hidden, *last)
+        if kind == "fourier":
+            first = Exact(FourierFeatures(sigma))
+        else:
+            first, hidden = Exact(Centred(extent), *hidden[:2]), hidden[2:]
+        network = nn.Sequential(first, *hidden, nn.Linear(width, channels),
+                                Signed() if kind == "siren" else nn.Sigmoid())
         if kind == "siren":
-            initialise_sines([m for m in network if isinstance(m, nn.Linear)])
+            initialise_sines([m for m in network.modules() if isinstance(m, nn.Linear)])
     return network
 
 
