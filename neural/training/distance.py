@@ -40,8 +40,8 @@ class Settings:
     bfloat16: bool = False  # products in half the bits, where the processor is faster so
 
 
-SETTINGS = {"deepsdf": Settings(2**13, 5e-4, 0.02, bfloat16=True),
-            "siren": Settings(2**13, 1e-3, 0.02, bfloat16=False),
+SETTINGS = {"deepsdf": Settings(2**11, 5e-4, 0.02, bfloat16=True),
+            "siren": Settings(2**11, 5e-4, 0.02, bfloat16=True),
             "hashgrid": Settings(2**15, 1e-2, 0.02, betas=(0.9, 0.99))}
 
 
@@ -177,7 +177,7 @@ class Sampler:
 
     def __init__(self, target: Distance, frame: Frame, device: torch.device):
         self._target, self._frame, self._device = target, frame, device
-        self._bands = {width: self._cells(width) for width in BANDS}
+        self._bands = {width: self.cells(width) for width in BANDS}
 
     def mixed(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`count` points (N, 3) near the surface and everywhere, along a curve that fills space, and distances (N,)."""
@@ -201,7 +201,7 @@ class Sampler:
         points = points.to(self._device)
         return points, self._target(self._frame.world(points)) / self._frame.scale
 
-    def _cells(self, width: float) -> tuple[Tensor, float]:
+    def cells(self, width: float) -> tuple[Tensor, float]:
         """Centres (M, 3) of the cells, no larger than `width`, that may hold points so close to the surface."""
         axis = torch.arange(-7.5, 8) / 8
         centres, size = torch.cartesian_prod(axis, axis, axis), 1 / 8
