@@ -81,6 +81,7 @@ def read(path: Path, name: str) -> bpy.types.Image:
     image.colorspace_settings.name = "sRGB"
     image.pack()
     image.filepath_raw = ""  # the job's folder may be cleaned up
+    image.use_fake_user = True  # else saving the file would drop it
     return image
 
 

@@ -356,6 +356,89 @@ def check_long_names_fit() -> None:
     assert made.name == "ü" * (part("scene.compat").NAME_BYTES // 2)
 
 
+# ---- images ------------------------------------------------------------------------------------------------------
+
+def ramp_image(name: str = "Ramp", **options: Any) -> Any:
+    """6 × 4 pixels that are not saved: red grows to the right, green downwards, alpha falls to the right."""
+    image = bpy.data.images.new(name, 6, 4, alpha=True, **options)
+    image.pixels.foreach_set(ramp()[::-1].ravel())
+    return image
+
+
+def ramp() -> np.ndarray:
+    """What the ramp's pixels are, row 0 on top."""
+    rgba = np.zeros((4, 6, 4), np.float32)
+    rgba[..., 0] = np.arange(6) / 5
+    rgba[..., 1] = np.arange(4)[:, None] / 3
+    rgba[..., 3] = 1 - np.arange(6) / 10
+    return rgba
+
+
+def written(image: Any) -> np.ndarray:
+    """The pixels (H, W, 4) of 0 to 255 that a job gets of an image, row 0 on top."""
+    path = FOLDER / "written.png"
+    part("scene.images").write(image, path)
+    read = bpy.data.images.load(str(path), check_existing=False)
+    read.alpha_mode = "CHANNEL_PACKED"  # as they stand in the file
+    pixels = np.empty(len(read.pixels), np.float32)
+    read.pixels.foreach_get(pixels)
+    shape = (read.size[1], read.size[0], 4)
+    bpy.data.images.remove(read)
+    return pixels.reshape(shape)[::-1] * 255
+
+
+def check_unsaved_packed_saved_and_float_images_are_written_as_they_look() -> None:
+    np.testing.assert_allclose(written(ramp_image()), ramp() * 255, atol=0.6)
+    packed = ramp_image("Packed")
+    packed.pack()
+    np.testing.assert_allclose(written(packed), ramp() * 255, atol=0.6)
+    saved = ramp_image("Saved")
+    saved.filepath_raw, saved.file_format = str(FOLDER / "saved.png"), "PNG"
+    saved.save()
+    np.testing.assert_allclose(written(saved), ramp() * 255, atol=1.1)
+    linear = ramp_image("Linear", float_buffer=True)  # linear and premultiplied
+    straight = (ramp()[..., :3] / ramp()[..., 3:]).clip(0, 1)
+    encoded = np.where(straight <= 0.0031308, 12.92 * straight, 1.055 * straight ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(written(linear)[..., :3], encoded * 255, atol=1)
+
+
+def check_what_is_no_still_image_is_refused_by_its_name() -> None:
+    inputs, recipe = part("scene.inputs"), part("recipes").recipe_of("picture")
+
+    def gather(**values: Any) -> Any:
+        return lambda: inputs.gather(bpy.context, recipe(**values), FOLDER / "picture")
+    refused(gather(), "none is chosen")
+    refused(gather(image="Gone"), 'no image "Gone"')
+    movie = ramp_image("Film")
+    movie.source = "MOVIE"
+    refused(gather(image="Film"), "Film", "movie")
+    lost = ramp_image("Lost")
+    lost.filepath_raw, lost.file_format = str(FOLDER / "lost.png"), "PNG"
+    lost.save()
+    (FOLDER / "lost.png").unlink()
+    lost.reload()
+    refused(gather(image="Lost"), "Lost", "lost.png", "restore it")
+    ramp_image("Right")
+    assert gather(image="Right")() == {"width": 6, "height": 4}
+
+
+def check_a_fitted_image_is_a_new_one_that_is_packed() -> None:
+    ramp_image()
+    settings = bpy.context.scene.maquette.picture
+    settings.image, settings.seconds, settings.width, settings.size = "Ramp", 2.0, 32, "12x8"
+    assert bpy.ops.maquette.reconstruct_picture() == {"FINISHED"}
+    made = bpy.data.images["Ramp fitted"]
+    assert tuple(made.size) == (12, 8) and made.packed_file and not made.filepath
+    assert made.colorspace_settings.name == "sRGB" and made.channels == 4
+    assert json.loads(made["maquette_recipe"])["image"] == "Ramp" and json.loads(made["maquette_sources"]) == ["Ramp"]
+    assert not bpy.context.scene.objects and "Ramp" in bpy.data.images
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "fitted.blend"))
+    part("jobs.store").clean()
+    bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "fitted.blend"))
+    again = bpy.data.images["Ramp fitted"]
+    assert len(again.pixels) == 12 * 8 * 4, "it is in the file, whatever becomes of the job"
+
+
 # ---- operators, in a Blender without a window --------------------------------------------------------------------
 
 def check_reconstruct_waits_and_inserts() -> None:
