@@ -16,6 +16,7 @@ from ..context import Context
 from ..finish import deliver, finished
 from ..geometry.distance import Distance
 from ..geometry.mesh_distance import MeshDistance
+from ..geometry.point_distance import PointDistance
 from ..geometry.solids import Intersection, Offset, Sheet, Union, Wall, difference
 from ..meshing.dual_contouring import contour
 from ..meshing.marching_cubes import triangulate
@@ -50,8 +51,11 @@ def _distance(context: Context, solid: Solid) -> Distance:
     if isinstance(solid, Points):
         if solid.left_out:
             context.warn(f"points: {solid.left_out} that are not finite are left out")
-        from ..geometry.point_distance import PointDistance
-        return PointDistance(solid.positions, solid.normals)
+        found = PointDistance(solid.positions, solid.normals)
+        if not found.is_closed:
+            context.warn(f"points: {found.guessed:.0%} of the surface is made up, because no points lie there; scan "
+                         "the other sides, too")
+        return found
     return MeshDistance(solid if isinstance(solid, Mesh) else mesh_of(solid, Voxels()))
 
 
