@@ -30,7 +30,7 @@ def new_object(morph: Morph, name: str, collection: bpy.types.Collection) -> bpy
     return thing
 
 
-def fill(thing: bpy.types.Object, morph: Morph, collection: bpy.types.Collection) -> None:
+def fill(thing: Any, morph: Morph, collection: bpy.types.Collection) -> None:
     """Give an object, which has the first step's mesh where steps share their faces, its slider and steps."""
     if SLIDER not in thing:
         thing[SLIDER] = 0.0
