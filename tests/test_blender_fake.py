@@ -227,6 +227,59 @@ def test_a_grey_button_says_why(blender: Blender, monkeypatch: pytest.MonkeyPatc
     assert blender.fake.poll("maquette.reconstruct_capture")[1] == "python: no torch here"
 
 
+def open_image_editor(blender: Blender, image: Any = None) -> Any:
+    """The space of an image editor in a window of its own."""
+    area, window = blender.make("Area", type="IMAGE_EDITOR"), blender.make("Window")
+    area.spaces.active = blender.make("SpaceImageEditor", image=image)
+    window.screen.areas.put(area)
+    blender.bpy.context.window_manager.windows.put(window)
+    return area.spaces.active
+
+
+def test_an_image_is_chosen_by_its_name_or_by_the_open_image_editor(blender: Blender) -> None:
+    assert "none is chosen and no image editor shows one" in blender.fake.poll("maquette.reconstruct_picture")[1]
+    space = open_image_editor(blender)
+    assert not blender.fake.poll("maquette.reconstruct_picture")[0]
+    space.image = blender.make("Image", name="Photo", source="FILE")
+    assert blender.fake.poll("maquette.reconstruct_picture") == (True, "")
+    blender.scene.maquette.picture.image = "Gone"
+    assert 'no image "Gone"' in blender.fake.poll("maquette.reconstruct_picture")[1]
+    blender.bpy.data.images.put(blender.make("Image", name="Gone", source="SEQUENCE"))
+    assert '"Gone" is a sequence' in blender.fake.poll("maquette.reconstruct_picture")[1]
+    blender.bpy.data.images[0].source = "GENERATED"
+    assert blender.fake.poll("maquette.reconstruct_picture") == (True, "")
+
+
+def test_an_image_without_pixels_leaves_no_job(blender: Blender) -> None:
+    image = blender.make("Image", name="Lost", source="FILE", filepath="/gone/lost.png")
+    image.size = (0, 0)
+    blender.bpy.data.images.put(image)
+    blender.scene.maquette.picture.image = "Lost"
+    result, reports = blender.fake.run("maquette.reconstruct_picture")
+    assert result == {"CANCELLED"} and "\n" not in reports[0][1]
+    assert '"Lost" has no pixels; its file, /gone/lost.png, is missing' in reports[0][1]
+    assert blender.part("jobs.store").list_jobs() == []
+
+
+def test_a_size_that_is_none_is_said_in_the_panel(blender: Blender) -> None:
+    blender.scene.maquette.picture.size = "large"
+    assert any("size: 'large' is not of its form" in text for text in blender.texts("MAQUETTE_PT_picture"))
+    assert "size: 'large'" in blender.fake.poll("maquette.reconstruct_picture")[1]
+
+
+@pytest.mark.parametrize(("source", "name"), [("Photo", "Photo fitted"), ("", "Picture")])
+def test_a_picture_that_arrives_is_an_image_that_the_open_editor_shows(
+        blender: Blender, monkeypatch: pytest.MonkeyPatch, source: str, name: str) -> None:
+    job = blender.add_job("done", recipe=blender.part("recipes").recipe_of("picture")(image=source))
+    job.write_report({"task": "picture", "recipe": job.recipe.to_json()})
+    monkeypatch.setattr(blender.part("scene.images"), "read", lambda path, name: blender.make("Image", name=name))
+    space = open_image_editor(blender)
+    result, reports = blender.fake.run("maquette.insert_result", job=job.name)
+    assert result == {"FINISHED"} and reports == [({"INFO"}, f'Image "{name}" is ready')]
+    assert space.image.name == name and space.image["maquette_job"] == job.name
+    assert json.loads(space.image["maquette_recipe"])["image"] == source
+
+
 def test_reconstruct_reports_errors_in_one_line_and_leaves_no_job(blender: Blender) -> None:
     result, reports = blender.fake.run("maquette.reconstruct_voxels")
     assert result == {"CANCELLED"} and reports[0][0] == {"ERROR"} and "no mesh is selected" in reports[0][1]
