@@ -170,16 +170,22 @@ def _upright(w, nz):  # noqa: ANN001, ANN202
 
 
 @called
-def _active(bits, x, y, w, nz):  # noqa: ANN001, ANN202
-    """The cells that begin at the word's points and have corners on both sides."""
+def _corners(bits, x, y, w, nz):  # noqa: ANN001, ANN202
+    """The words of the eight corners of cells that begin at the word's points, and which cells are active."""
     a, b, c, d = bits[x, y, w], bits[x + 1, y, w], bits[x, y + 1, w], bits[x + 1, y + 1, w]
     e, f = _above(bits, x, y, w), _above(bits, x + 1, y, w)
     g, h = _above(bits, x, y + 1, w), _above(bits, x + 1, y + 1, w)
-    return (a | b | c | d | e | f | g | h) & ~(a & b & c & d & e & f & g & h) & _upright(w, nz)
+    active = (a | b | c | d | e | f | g | h) & ~(a & b & c & d & e & f & g & h) & _upright(w, nz)
+    return (a, b, c, d, e, f, g, h), active
 
 
 @called
-def _key_at(grid, level, x, y, z, corner_values, ambiguous):  # noqa: ANN001, ANN202
+def _key_at(grid, level, x, y, z, words, corner_values, ambiguous):  # noqa: ANN001, ANN202
+    shift, mask = np.uint64(z & 63), 0
+    for c in range(8):
+        mask |= np.int64(words[c] >> shift & _ONE) << c
+    if ambiguous[mask] == 0:
+        return mask
     for c in range(8):
         corner_values[c] = np.float64(grid[x + CORNERS[c, 0], y + CORNERS[c, 1], z + CORNERS[c, 2]]) - level
     return _key(corner_values, ambiguous)
@@ -194,33 +200,50 @@ def _count_rows(grid, level, bits, ambiguous, first, triangles, centre, loops): 
     for x in prange(nx):
         corner_values = np.empty(8, np.float64)
         for y in range(ny):
+            face = ring = 0
             for w in range(bits.shape[2]):
                 along_x, along_y, along_z = _crossed(bits, x, y, w, nz)
                 vertices[x, y, w] = _ones(along_x) + _ones(along_y) + _ones(along_z)
                 if x + 1 < nx and y + 1 < ny:
-                    cells = _active(bits, x, y, w, nz)
+                    words, cells = _corners(bits, x, y, w, nz)
                     while cells:
                         z = 64 * w + _ones((cells & (~cells + _ONE)) - _ONE)
                         cells &= cells - _ONE
-                        key = _key_at(grid, level, x, y, z, corner_values, ambiguous)
-                        faces[x, y] += first[key + 1] - first[key]
-                        centres[x, y] += centre[key] >= 0
+                        key = _key_at(grid, level, x, y, z, words, corner_values, ambiguous)
+                        face += first[key + 1] - first[key]
+                        ring += centre[key] >= 0
+            faces[x, y], centres[x, y] = face, ring
     return vertices, faces, centres
 
 
 @called
-def _vertex(bits, first_vertex, x, y, z, axis, nz):  # noqa: ANN001, ANN202
-    """The number of the crossing on the edge from point x, y, z along the axis."""
-    w = z // 64
-    along_x, along_y, along_z = _crossed(bits, x, y, w, nz)
-    bit = _ONE << np.uint64(z & 63)
-    v = first_vertex[(x * bits.shape[1] + y) * bits.shape[2] + w]
-    v += _ones(along_x & (bit - _ONE)) + _ones(along_y & (bit - _ONE)) + _ones(along_z & (bit - _ONE))
-    if axis > 0:
-        v += (along_x & bit) != 0
-    if axis > 1:
-        v += (along_y & bit) != 0
-    return v
+def _numbers(nodes, before, crossed_a, crossed_b, crossed_c, crossed_d, over, shift):  # noqa: ANN001, ANN202
+    """Number the crossings on a cell's edges: those on the edges from the four points of its foot, row by row.
+
+    before: how many crossings come before the word's in each row. over: edges along x from the points above row b's.
+    Edges that are not crossed get numbers that nobody asks for.
+    """
+    below = (_ONE << shift) - _ONE
+    x, y, z = crossed_a
+    v = before[0] + _ones(x & below) + _ones(y & below) + _ones(z & below)
+    nodes[0], v = v, v + np.int64(x >> shift & _ONE)
+    nodes[4], v = v, v + np.int64(y >> shift & _ONE)
+    nodes[8], v = v, v + np.int64(z >> shift & _ONE)
+    nodes[2] = v
+    nodes[6] = v + np.int64(over[0] >> shift & _ONE)
+    x, y, z = crossed_b
+    v = before[1] + _ones(x & below) + _ones(y & below) + _ones(z & below) + np.int64(x >> shift & _ONE)
+    nodes[5], v = v, v + np.int64(y >> shift & _ONE)
+    nodes[9], v = v, v + np.int64(z >> shift & _ONE)
+    nodes[7] = v + np.int64(over[1] >> shift & _ONE)
+    x, y, z = crossed_c
+    v = before[2] + _ones(x & below) + _ones(y & below) + _ones(z & below)
+    nodes[1], v = v, v + np.int64(x >> shift & _ONE) + np.int64(y >> shift & _ONE)
+    nodes[10], v = v, v + np.int64(z >> shift & _ONE)
+    nodes[3] = v
+    x, y, z = crossed_d
+    nodes[11] = (before[3] + _ones(x & below) + _ones(y & below) + _ones(z & below)
+                 + np.int64(x >> shift & _ONE) + np.int64(y >> shift & _ONE))
 
 
 @called
@@ -255,6 +278,7 @@ def _crossings_near(grid, level, x, y, z):  # noqa: ANN001, ANN202
 def _fill_rows(grid, level, world, bits, first_vertex, first_face, first_centre,  # noqa: ANN001, ANN202
                ambiguous, first, triangles, centre, loops):
     nx, ny, nz = grid.shape
+    across, down = ny * bits.shape[2], bits.shape[2]  # words from one row to the next along x and y
     crossings = first_vertex[-1]
     points = np.empty((crossings + first_centre[-1], 3), np.float32)
     faces = np.empty((first_face[-1], 3), np.int32)
@@ -263,35 +287,52 @@ def _fill_rows(grid, level, world, bits, first_vertex, first_face, first_centre,
         corner_values, nodes = np.empty(8, np.float64), np.empty(13, np.int32)
         for y in range(ny):
             row = x * ny + y
+            if first_vertex[row * down] != first_vertex[row * down + down]:
+                for w in range(down):
+                    _write_crossings(points, first_vertex[row * down + w], grid, level, world, bits, x, y, w, nz)
             face, ring = first_face[row], first_centre[row]
-            for w in range(bits.shape[2]):
-                along_x, along_y, along_z = _crossed(bits, x, y, w, nz)
-                v = first_vertex[row * bits.shape[2] + w]
-                left = along_x | along_y | along_z
-                while left:
-                    bit = left & (~left + _ONE)
-                    left ^= bit
-                    z = 64 * w + _ones(bit - _ONE)
-                    for axis in range(3):
-                        if (along_x if axis == 0 else along_y if axis == 1 else along_z) & bit:
-                            share = _share_on_grid(grid, level, x, y, z, axis)
-                            _place(points, v, world, x + share * (axis == 0), y + share * (axis == 1),
-                                   z + share * (axis == 2))
-                            v += 1
-                cells = _active(bits, x, y, w, nz) if x + 1 < nx and y + 1 < ny else _NONE
+            if face == first_face[row + 1]:
+                continue
+            for w in range(down):
+                words, cells = _corners(bits, x, y, w, nz)
+                if not cells:
+                    continue
+                place = row * down + w
+                before = (first_vertex[place], first_vertex[place + across], first_vertex[place + down],
+                          first_vertex[place + across + down])
+                a, b = _crossed(bits, x, y, w, nz), _crossed(bits, x + 1, y, w, nz)
+                c, d = _crossed(bits, x, y + 1, w, nz), _crossed(bits, x + 1, y + 1, w, nz)
+                over = (_above(bits, x, y, w) ^ _above(bits, x + 1, y, w),
+                        _above(bits, x + 1, y, w) ^ _above(bits, x + 2, y, w) if x + 2 < nx else _NONE)
                 while cells:
-                    z = 64 * w + _ones((cells & (~cells + _ONE)) - _ONE)
+                    k = _ones((cells & (~cells + _ONE)) - _ONE)
                     cells &= cells - _ONE
-                    key = _key_at(grid, level, x, y, z, corner_values, ambiguous)
-                    for e in range(12):
-                        low = _LOW[e]
-                        if (key >> low & 1) != (key >> _HIGH[e] & 1):
-                            nodes[e] = _vertex(bits, first_vertex, x + CORNERS[low, 0], y + CORNERS[low, 1],
-                                               z + CORNERS[low, 2], e // 4, nz)
+                    key = _key_at(grid, level, x, y, 64 * w + k, words, corner_values, ambiguous)
+                    _numbers(nodes, before, a, b, c, d, over, np.uint64(k))
                     _finish(faces, rings, nodes, face, ring, crossings, key, first, triangles, centre, loops)
                     face += first[key + 1] - first[key]
                     ring += centre[key] >= 0
     return points, faces, rings
+
+
+@called
+def _write_crossings(points, v, grid, level, world, bits, x, y, w, nz):  # noqa: ANN001, ANN202
+    """Place the vertices on the edges from a word's points."""
+    along = _crossed(bits, x, y, w, nz)
+    left = along[0] | along[1] | along[2]
+    while left:
+        bit = left & (~left + _ONE)
+        left ^= bit
+        z = 64 * w + _ones(bit - _ONE)
+        if along[0] & bit:
+            _place(points, v, world, x + _share_on_grid(grid, level, x, y, z, 0), y, z)
+            v += 1
+        if along[1] & bit:
+            _place(points, v, world, x, y + _share_on_grid(grid, level, x, y, z, 1), z)
+            v += 1
+        if along[2] & bit:
+            _place(points, v, world, x, y, z + _share_on_grid(grid, level, x, y, z, 2))
+            v += 1
 
 
 # ---- cells in any order: marks of points -------------------------------------------------------------------------
