@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import torch
-from maquette import api
+from maquette import api, cli
 from maquette.formats.inputs import gather
 from maquette.formats.pictures import picture_size, png, read_picture
 from maquette.neural.evaluation.pictures import psnr
 from maquette.neural.fields.picture import (FourierFeatures, Sine, extent_of, make_network, pixel_centres, sample)
 from maquette.neural.tasks.picture import straight
-from maquette.neural.training.loop import Checkpoint
-from maquette.neural.training.picture import PictureTrainer, over_white
-from maquette.recipes import InputError
+from maquette.neural.training.loop import FILE, Checkpoint
+from maquette.neural.training.picture import PictureTrainer, fit_picture, over_white
+from maquette.recipes import Cancelled, InputError
 from maquette.recipes.picture import Picture
 from PIL import Image
 
@@ -179,6 +180,25 @@ def test_resumed_training_is_uninterrupted_training(network: str, tmp_path: Path
     checkpoint.save(half, 1.5)
     assert checkpoint.load(other) == 1.5
     assert before + [other.step(fraction) for fraction in steps[5:]] == losses
+
+
+def test_cancelling_keeps_what_was_learnt_and_fitting_goes_on_with_it(tmp_path: Path) -> None:
+    recipe, steps = Picture(seconds=600.0, width=16), []
+
+    def fit(on_progress: Callable[[float, str], None]) -> None:
+        fit_picture(waves(), recipe, seed=0, device=CPU, checkpoint=tmp_path, on_progress=on_progress,
+                    on_preview=lambda rgb: None)
+
+    def stop(fraction: float, message: str) -> None:
+        steps.append(fraction)
+        if len(steps) == 6:
+            raise Cancelled("cancelled")
+    for _ in range(2):
+        steps.clear()
+        with pytest.raises(Cancelled):
+            fit(stop)
+    with safetensors.safe_open(tmp_path / FILE, "pt") as file:
+        assert file.get_tensor("number") == 10, "five steps before each stop; the first word comes before any"
 
 
 def test_every_pixel_comes_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,6 +366,26 @@ def test_a_huge_picture_is_refused_for_its_memory_before_it_is_decoded(tmp_path:
     summary = gather("picture", [tmp_path / "in.png"], tmp_path / "input", Picture())
     assert summary == {"width": 65536, "height": 65536}
     assert Picture().estimate(summary).memory_mb > 30_000
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["in.png", "-o", "out.glb"], "out: 'out.glb' does not end in one of .png"),
+    (["in.png", "-o", "out.png", "--size", "large"], "size: 'large' is not of its form; give: Size of the result"),
+    (["in.png", "-o", "out.png", "--network", "nerf"], "network: 'nerf' is not one of siren, fourier, relu"),
+    (["text.png", "-o", "out.png"], "text.png cannot be read"),
+    (["in.png", "text.png", "-o", "out.png"], "2 inputs are given; a picture's task takes one"),
+])
+def test_wrong_words_are_one_line_and_leave_nothing(words: list[str], says: str, tmp_path: Path,
+                                                    capfd: pytest.CaptureFixture[str],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "in.png", "rgb")
+    (tmp_path / "text.png").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAQUETTE_PYTHON", sys.executable)
+    assert cli.main(["picture", *words, "--quiet"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("maquette: ") and says in said and said.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "text.png"]
 
 
 def test_the_python_function_writes_out_and_returns_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
