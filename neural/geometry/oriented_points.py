@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -15,7 +16,9 @@ _NEAR = 16
 # Neighbourhoods grow from 8 points by this factor, and count as flat once the share of their variance across the
 # plane is this part of its greatest value: a layer of noise σ looks round up to a radius of 2σ and is flatter from
 # about 3σ on.
-_GROWTH, _FLAT = 1.4, 0.85
+_GROWTH, _FLAT = 1.4, 0.8
+_THIN = 0.02  # a share this small needs no averaging
+_NOISY = 0.15  # one this great is noise as thick as the neighbourhood is wide
 _PROBES = 500
 _BATCH = 2000
 _LINKS = 12  # neighbours that a normal's direction may be handed on to
@@ -25,7 +28,7 @@ _LINKS = 12  # neighbours that a normal's direction may be handed on to
 class OrientedPoints:
     positions: np.ndarray  # (N, 3) float64, noise averaged away across the surface
     normals: np.ndarray  # (N, 3) float64 of unit length, outward up to one sign for all
-    areas: np.ndarray  # (N,) of the surface that each stands for, square metres
+    areas: np.ndarray  # (N,) of the surface that each stands for, up to one factor for all
     radius: float  # metres, of the neighbourhoods that were averaged: about three times the noise
 
 
@@ -34,9 +37,9 @@ def orient(points: np.ndarray, normals: np.ndarray | None) -> OrientedPoints:
     keep = _inliers(points)
     points, normals = points[keep], None if normals is None else normals[keep]
     tree = cKDTree(points)
-    count, radius = _neighbourhood(points, tree)
-    places, group = _clusters(points, radius / 2)
-    means, planes = _planes(points, tree, places, count)
+    flat = _neighbourhoods(points, tree)[-1]
+    places, group = _clusters(points, flat.radius / 2)
+    means, planes = _planes(points, tree, places, flat.count)
     if normals is not None:
         sums = np.stack([np.bincount(group, normals[:, axis]) for axis in range(3)], axis=1)
         length = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -45,7 +48,24 @@ def orient(points: np.ndarray, normals: np.ndarray | None) -> OrientedPoints:
     places = places - ((places - means) * planes).sum(axis=1, keepdims=True) * planes
     if normals is None:
         planes = _handed_on(places, planes)
-    return OrientedPoints(places, planes, _areas(places), radius)
+    return OrientedPoints(places, planes, _areas(places), flat.radius)
+
+
+def orient_outwards(points: np.ndarray) -> OrientedPoints | None:
+    """The points as they are, normals away from the mean of the neighbours; None where they are not that noisy.
+
+    For parts as thin as their noise, whose two sides no neighbourhood holds apart: what lies on one side of the middle
+    faces that way. The normals of either side then enclose half of the points, and the surface between two quartiles
+    is where a layer's sides are if they are 0.67 standard deviations from its middle.
+    """
+    points = points[_inliers(points)]
+    tree = cKDTree(points)
+    round_ = max(_neighbourhoods(points, tree), key=lambda found: found.across)
+    if round_.across < _NOISY:
+        return None
+    means, planes = _planes(points, tree, points, round_.count)
+    side = np.copysign(1.0, ((points - means) * planes).sum(axis=1, keepdims=True))
+    return OrientedPoints(points, planes * side, np.ones(len(points)), round_.radius)
 
 
 def _inliers(points: np.ndarray) -> np.ndarray:
@@ -54,20 +74,27 @@ def _inliers(points: np.ndarray) -> np.ndarray:
     return distance[:, -1] <= _OUTLIER * usual
 
 
-def _neighbourhood(points: np.ndarray, tree: cKDTree) -> tuple[int, float]:
-    """How many neighbours (count, radius) make a piece of surface instead of a ball of noise."""
+class _Neighbourhood(NamedTuple):
+    count: int
+    radius: float
+    across: float  # the share of the variance along the normal: 1/3 in a ball, 0 in a plane
+
+
+def _neighbourhoods(points: np.ndarray, tree: cKDTree) -> list[_Neighbourhood]:
+    """Wider and wider ones up to the first that is a piece of surface instead of a ball of noise."""
     probes = points[np.random.default_rng(0).choice(len(points), min(_PROBES, len(points)), replace=False)]
     most = min(max(len(points) // 16, 8), 2048, len(points))
     distance, near = tree.query(probes, k=most, workers=-1)
-    peak, count = 0.0, min(8, most)
+    found: list[_Neighbourhood] = []
+    count = min(8, most)
     while True:
         local = points[near[:, :count]]
         local = local - local.mean(axis=1, keepdims=True)
         variance = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", local, local))
         across = float(np.median(variance[:, 0] / np.maximum(variance.sum(axis=1), 1e-300)))
-        peak = max(peak, across)
-        if across < max(_FLAT * peak, 0.02) or count * _GROWTH > most:
-            return count, float(np.median(distance[:, count - 1]))
+        found.append(_Neighbourhood(count, float(np.median(distance[:, count - 1])), across))
+        if across < max(_FLAT * max(each.across for each in found), _THIN) or count * _GROWTH > most:
+            return found
         count = int(np.ceil(count * _GROWTH))
 
 

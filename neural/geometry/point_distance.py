@@ -11,16 +11,18 @@ from torch import Tensor
 from ...formats.mesh import Mesh
 from ...recipes.errors import InputError
 from .mesh_distance import MeshDistance
-from .oriented_points import OrientedPoints, orient
+from .oriented_points import OrientedPoints, orient, orient_outwards
 from .poisson import poisson
 
 _FEWEST = 16
 _FLAT = 1e-4  # of the largest extent: a cloud thinner than this bounds nothing
-_CELL = 1 / 3  # of the radius of the averaged neighbourhoods
+# Of the radius of the neighbourhoods, where these are averaged and where not.
+_CELL, _CELL_RAW = 1 / 3, 1 / 6
 _NEAREST = 12
 _STEPS = 2
 _FAR = 1.5  # radii: a surface farther from all points than this is a guess
 _OPEN = 0.05  # of the surface that may be a guess before the scan counts as open
+_WRONG = 0.2  # of it that is a guess where noise has merged the sides of thin parts
 
 
 class PointDistance:
@@ -44,13 +46,12 @@ class PointDistance:
             raise InputError(f"points: there are {len(points)} at different places; give at least {_FEWEST}")
         # Fourier's grid and its noise are at home around the origin.
         centre = (points.min(axis=0) + points.max(axis=0)) / 2
-        cloud = orient(points - centre, None if normals is None else normals[first])
-        surface = poisson(cloud, _CELL * cloud.radius)
+        surface, guessed = _reconstructed(points - centre, None if normals is None else normals[first])
         if not len(surface.faces):
             raise InputError("points: no surface bounds anything; give a scan of a solid, or its normals, too")
-        surface, guess = _settled(surface, cloud)
-        self.guessed = float(guess.mean())
+        self.guessed = float(guessed.mean())
         self.mesh = replace(surface, vertices=surface.vertices + centre)
+        self.guesses = guessed
         self._distance = MeshDistance(self.mesh)
 
     @property
@@ -86,8 +87,25 @@ def _checked(normals: np.ndarray, count: int) -> np.ndarray:
     return np.where(np.isfinite(length) & (length > 0), normals / np.where(length > 0, length, 1), 0)
 
 
-def _settled(surface: Mesh, cloud: OrientedPoints) -> tuple[Mesh, np.ndarray]:
-    """The surface moved to the points where there are any, and which vertices (V,) have none near."""
+def _reconstructed(points: np.ndarray, normals: np.ndarray | None) -> tuple[Mesh, np.ndarray]:
+    """The surface, and which of its vertices (V,) are far from all points."""
+    cloud = orient(points, normals)
+    surface = _settled(poisson(cloud, _CELL * cloud.radius), cloud)
+    guesses = _far(surface, cloud)
+    if normals is None and guesses.sum() > _WRONG * len(guesses):
+        raw = orient_outwards(points)
+        if raw is not None:
+            surface = poisson(raw, _CELL_RAW * raw.radius)
+            guesses = _far(surface, raw)
+    return surface, guesses
+
+
+def _far(surface: Mesh, cloud: OrientedPoints) -> np.ndarray:
+    return cKDTree(cloud.positions).query(surface.vertices, workers=-1)[0] > _FAR * cloud.radius
+
+
+def _settled(surface: Mesh, cloud: OrientedPoints) -> Mesh:
+    """The surface moved to the points where there are any."""
     tree = cKDTree(cloud.positions)
     vertices = surface.vertices.astype(np.float64)
     for _ in range(_STEPS):
@@ -99,4 +117,4 @@ def _settled(surface: Mesh, cloud: OrientedPoints) -> tuple[Mesh, np.ndarray]:
         offset = ((cloud.positions[near] - vertices[:, None]) * cloud.normals[near]).sum(axis=2, keepdims=True)
         # Where few points are near, a vertex stays.
         vertices += (weight * offset).sum(axis=1) / (total + 0.1) * normal
-    return replace(surface, vertices=vertices), distance[:, 0] > _FAR * cloud.radius
+    return replace(surface, vertices=vertices)
