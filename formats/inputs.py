@@ -12,9 +12,11 @@ from typing import Any
 
 from ..recipes import Recipe
 from ..recipes.errors import InputError
+from ..recipes.shape_interpolate import ShapeInterpolate
 from . import capture as captures
 from .cameras import check_views
 from .folder import read_capture
+from .model import take_model
 from .pictures import PICTURE, picture_size
 from .shapes import gather_shapes
 from .solids import gather_solids
@@ -29,7 +31,9 @@ def gather(kind: str, paths: Sequence[Path], input_folder: Path, recipe: Recipe)
     Returns the summary from which the recipe estimates the job. Raises InputError where the files are not of
     this kind or not fit for it.
     """
-    return KINDS[kind]([Path(path) for path in paths], input_folder, recipe)
+    summary = KINDS[kind]([Path(path) for path in paths], input_folder, recipe)
+    take_model(recipe, input_folder)
+    return summary
 
 
 def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -65,9 +69,18 @@ def gather_nothing(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
     return {}
 
 
+def gather_ends(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """The solids of a recipe's ends that are not given by name."""
+    assert isinstance(recipe, ShapeInterpolate)
+    needed = recipe.objects()
+    if len(paths) != needed:
+        raise InputError(f"input: {len(paths)} are given and {needed} are needed beside the names in --start and --end")
+    return gather_solids(paths, input_folder, recipe) if needed else {"solids": 0}
+
+
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
     "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "solids": gather_solids,
-    "shapes": gather_shapes, "none": gather_nothing}
+    "shapes": gather_shapes, "ends": gather_ends, "none": gather_nothing}
 
 
 def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..recipes import Recipe
 from ..recipes.errors import InputError
 
 VERSION = 1
@@ -46,6 +48,16 @@ def find_model(name: str) -> Path:
         there = " ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
         raise InputError(f"model: {name!r} is neither a .safetensors file nor a model that ships ({there}); give one")
     return shipped
+
+
+def take_model(recipe: Recipe, input_folder: Path) -> None:
+    """Bring the model that a recipe names, if it names one, into a job's input; a damaged one is refused here."""
+    name = recipe.to_json().get("model")
+    if name is not None:
+        path = find_model(name)
+        read_about(path)
+        input_folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, input_folder / FILE)
 
 
 def read_about(path: Path) -> dict[str, Any]:

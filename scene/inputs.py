@@ -12,8 +12,10 @@ import numpy as np
 
 from ..formats import capture
 from ..formats.mesh import write_npz
+from ..formats.model import take_model
 from ..formats.pictures import PICTURE
 from ..recipes import InputError, Recipe
+from ..recipes.shape_interpolate import ShapeInterpolate
 from . import images, meshes, photos, solids, views
 
 Summary = dict[str, Any]
@@ -59,6 +61,7 @@ def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress
     summary = chosen.summary(context, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     chosen.gather(context, recipe, folder, on_progress)
+    take_model(recipe, folder)
     return summary
 
 
@@ -155,6 +158,35 @@ def gather_solids(context: bpy.types.Context, recipe: Recipe, folder: Path, on_p
     solids.gather(context, folder)
 
 
+# ---- ends: the selected objects that a morph begins or ends at, where a name does not say it ----------------------
+
+def _objects(recipe: Recipe) -> int:
+    assert isinstance(recipe, ShapeInterpolate)
+    return recipe.objects()
+
+
+def ends_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    needed = _objects(recipe)
+    if needed:
+        found = len(solids.selected(context, solids.SOLIDS))
+        if found != needed:
+            raise InputError(f"input: {found} objects are selected; select {needed}, or give names of the model's "
+                             "shapes as start and end")
+
+
+def ends_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    return solids.summary(context) if _objects(recipe) else {"solids": 0}
+
+
+def gather_ends(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    if _objects(recipe):
+        solids.gather(context, folder)
+
+
+def end_names(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
+    return selected_names(context, recipe) if _objects(recipe) else {}
+
+
 def selected_names(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
     """What a result is remembered to be made of."""
     return {"sources": [o.name for o in solids.selected(context, solids.SOLIDS)]}
@@ -168,6 +200,7 @@ SOURCES = {
                       origin=lambda context, recipe: {
                           "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),
     "solids": Source(solids_ready, solids_summary, gather_solids, origin=selected_names),
+    "ends": Source(ends_ready, ends_summary, gather_ends, origin=end_names),
     "none": Source(lambda context, recipe: None, lambda context, recipe: {},
                    lambda context, recipe, folder, on_progress: None),
 }

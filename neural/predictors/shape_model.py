@@ -57,7 +57,7 @@ def load(path: Path, device: torch.device) -> ShapeModel:
                          "`maquette shape train` has made")
     try:
         architecture = Architecture(**model.about["architecture"])
-        expected = {"codes": (len(model.about["names"]), architecture.code)}
+        expected: dict[str, tuple[int, ...]] = {"codes": (len(model.about["names"]), architecture.code)}
         for number, (inputs, outputs) in enumerate(architecture.sizes()):
             expected |= {f"{number}.weight": (outputs, inputs), f"{number}.bias": (outputs,)}
     except (KeyError, TypeError) as error:

@@ -47,15 +47,15 @@ def training_picture(trainer: ShapeTrainer) -> tuple[np.ndarray, str]:
 @torch.no_grad()
 def _slices(trainer: ShapeTrainer) -> np.ndarray:
     """Upright slices through the middle of some shapes: blue inside, orange outside."""
-    codes = trainer.network.codes
-    codes = codes[torch.linspace(0, len(codes) - 1, TILES**2, device=codes.device).round().long()]
+    known = trainer.network.codes
+    codes = known[torch.linspace(0, len(known) - 1, TILES**2, device=known.device).round().long()]
     side = SIDE // TILES
     axis = torch.linspace(-1, 1, side, device=codes.device)
     z, x = torch.meshgrid(-axis, axis, indexing="ij")
     points = torch.stack((x, torch.zeros_like(x), z), dim=-1).reshape(1, -1, 3)
     values = decode(trainer.network.decoder.layers(), codes, points.expand(len(codes), -1, -1))
-    values = values.reshape(TILES, TILES, side, side).permute(0, 2, 1, 3).reshape(TILES * side, -1, 1).cpu().numpy()
-    color = np.where(values < 0, [90, 150, 240], [245, 170, 90]) * np.exp(-4 * np.abs(values))
+    tiled = values.reshape(TILES, TILES, side, side).permute(0, 2, 1, 3).reshape(TILES * side, -1, 1).cpu().numpy()
+    color = np.where(tiled < 0, [90, 150, 240], [245, 170, 90]) * np.exp(-4 * np.abs(tiled))
     picture = np.full((SIDE, SIDE, 3), 255, np.uint8)
     picture[:TILES * side, :TILES * side] = color.astype(np.uint8)
     return picture

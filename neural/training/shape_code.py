@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def fit_codes(layers: Layers, start: Tensor, samples: Tensor, placing: Placing |
     """
     layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
     codes = start.detach().clone().requires_grad_()
-    groups = [{"params": [codes], "lr": RATES[0]}]
+    groups: list[dict[str, Any]] = [{"params": [codes], "lr": RATES[0]}]
     if placing is not None:
         groups.append({"params": [part.requires_grad_() for part in placing.parts()], "lr": PLACING_RATE})
     optimizer = torch.optim.Adam(groups)
@@ -63,7 +64,7 @@ def fit_codes(layers: Layers, start: Tensor, samples: Tensor, placing: Placing |
     total = torch.zeros(len(codes), device=codes.device)
     for step in range(steps):
         if step == steps // 2:
-            for group in groups:
+            for group in optimizer.param_groups:
                 group["lr"] *= RATES[1] / RATES[0]
         pick = torch.randint(samples.shape[1], (points,), generator=generator).to(samples.device)
         error = sample_error(layers, codes, samples[:, pick], placing).mean(dim=1)

@@ -13,11 +13,11 @@ from torch import Tensor
 from ..predictors.deepsdf import Architecture, AutoDecoder, decode, shape_loss
 from .state import adam_state, load_adam_state
 
-# Adam's rates for the decoder and the codes, and how often they are halved in a training.
-RATES, HALVINGS = (5e-4, 1e-3), 6
+# Adam's rates for the decoder and the codes, twice the authors', and how often they are halved in a training.
+RATES, HALVINGS = (1e-3, 2e-3), 6
 REGULARISER, WARM_UP = 1e-4, 0.05  # of the codes; it grows over this share of the time
 SHAPES = 256  # at most, in a step
-POINTS = {"cpu": 2**13, "cuda": 2**16}  # in a step, of all shapes together
+POINTS = {"cpu": 2**11, "cuda": 2**16}  # in a step, of all shapes together
 
 
 class ShapeTrainer:
