@@ -78,7 +78,8 @@ def test_fused_and_reference_encode_and_differentiate_alike(resolutions, seed):
 
 def test_the_points_come_back_into_deepsdf_before_the_fifth_layer():
     network = DeepSDF()
-    sizes = [(layer.in_features, layer.out_features) for layer in network.layers]
+    layers = [layer for layer in network.layers.modules() if isinstance(layer, torch.nn.Linear)]
+    sizes = [(layer.in_features, layer.out_features) for layer in layers]
     assert sizes == [(3, 512), (512, 512), (512, 512), (512, 509), *[(512, 512)] * 4]
     values = network(100 * torch.randn(50, 3))
     assert values.shape == (50,)
@@ -90,9 +91,17 @@ def test_a_siren_begins_with_sines_of_one_strength_in_every_layer():
     torch.manual_seed(0)
     network = Siren()
     x = 2 * torch.rand(4000, 3) - 1
-    for layer in network.layers[:-1]:
+    for layer in [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][:-1]:
         x = torch.sin(30 * layer(x))
         assert x.std().item() == pytest.approx(0.5**0.5, abs=0.06)
+
+
+def test_deepsdf_begins_as_about_a_ball():
+    torch.manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(500, 3), dim=1)
+    network = DeepSDF()
+    for radius in (0.1, 0.5, 0.9):
+        assert network(radius * directions).mean().item() == pytest.approx(radius - 0.5, abs=0.15)
 
 
 def test_a_distance_in_the_world_is_that_of_the_normalised_frame_times_its_scale():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from ...jobs import files
 from ...recipes.errors import InputError
 from ..kernels import hashgrid
 from ..kernels.hashgrid import Levels
+from .picture import Exact, Sine, initialise_sines
 
 FORMAT = 1  # of the files
 MARGIN = 1.1  # the normalised frame [−1, 1]³ is a cube this many times as large as the longest side of the box
@@ -45,7 +45,7 @@ class DeepSDF(nn.Module):
             layer = nn.Linear(fan_in, fan_out)
             nn.init.normal_(layer.weight, 0, math.sqrt((1 if number == 4 else 2) / fan_out))  # two inputs of one length
             nn.init.zeros_(layer.bias)
-            self.layers.append(weight_norm(layer))
+            self.layers.append(Exact(weight_norm(layer)) if number in (0, 4) else weight_norm(layer))
         self.last = nn.Linear(width, 1)
         nn.init.constant_(self.last.weight, math.sqrt(math.pi / width))
         nn.init.constant_(self.last.bias, -self.RADIUS)
@@ -57,26 +57,13 @@ class DeepSDF(nn.Module):
         return torch.tanh(self.last(x)).squeeze(1)
 
 
-class Siren(nn.Module):
-    """Sitzmann et al. 2020: sines of frequency 30, three hidden layers of 256, and their initialisation."""
-
-    FREQUENCY = 30.0
+class Siren(nn.Sequential):
+    """Sitzmann et al. 2020: sines of frequency 30, three hidden layers of 256 after the first, their initialisation."""
 
     def __init__(self, width: int = 256):
-        super().__init__()
-        sizes = [3, *[width] * 4, 1]
-        self.layers = nn.ModuleList()
-        for number, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            layer = nn.Linear(fan_in, fan_out)
-            bound = 1 / fan_in if number == 0 else math.sqrt(6 / fan_in) / self.FREQUENCY
-            nn.init.uniform_(layer.weight, -bound, bound)
-            self.layers.append(layer)
-
-    def forward(self, points: Tensor) -> Tensor:
-        x = points
-        for layer in self.layers[:-1]:
-            x = torch.sin(self.FREQUENCY * layer(x))
-        return self.layers[-1](x).squeeze(1)
+        hidden = [layer for _ in range(3) for layer in (nn.Linear(width, width), Sine())]
+        super().__init__(Exact(nn.Linear(3, width), Sine()), *hidden, nn.Linear(width, 1), nn.Flatten(0))
+        initialise_sines([layer for layer in self.modules() if isinstance(layer, nn.Linear)])
 
 
 class HashGrid(nn.Module):
