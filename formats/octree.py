@@ -161,6 +161,10 @@ def _from_blocks(read: ReadBlock, shape: tuple[int, ...], world_from_grid: np.nd
             continue
         values = read(low - 1, low + side + 1)
         inside = values < 0 if has_values else values
+        if inside.all() or not inside.any():
+            nearest = float(values.reshape(-1)[np.abs(values).argmin()]) if has_values else 0.0
+            tops.append((int(inside[0, 0, 0]), nearest))
+            continue
         keep = _at_crossings(inside) if has_values else np.zeros((side,) * 3, bool)
         core = (slice(1, -1),) * 3
         part = _Part(np.empty(0, np.int64), inside[core].reshape(-1)[voxel_order].astype(np.uint8),
