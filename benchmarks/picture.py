@@ -70,8 +70,8 @@ def fitted(name: str, network: str, steps: int) -> Row:
     seconds = round(time.process_time() - began, 1)
     height, width = among.shape
     shown = sample(trainer.network, width, height, trainer.extent, device=device)
-    row = Row(name, network, *(round(psnr(shown[m][None], pixels[m][None]), 2) for m in (among, ~among)), steps, seconds,
-              device.type)
+    train_db, test_db = [round(psnr(shown[chosen][None], pixels[chosen][None]), 2) for chosen in (among, ~among)]
+    row = Row(name, network, train_db, test_db, steps, seconds, device.type)
     print(f"{name:<16} {network:<8} {row.train_db:8.2f} dB trained {row.test_db:8.2f} dB others, {steps} steps, "
           f"{seconds:.0f} s of a processor on {row.device}, {steps * BATCH / seconds / 1e3:.0f},000 pixels/s", flush=True)
     return row

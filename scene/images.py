@@ -52,8 +52,9 @@ def size(image: bpy.types.Image) -> tuple[int, int]:
 def write(image: bpy.types.Image, path: Path) -> None:
     """The image's pixels as they are now, saved or not, as a PNG of 8 bits a channel, sRGB with straight alpha."""
     width, height = size(image)
-    pixels: Any = np.empty(width * height * image.channels, np.float32)
-    image.pixels.foreach_get(pixels)
+    source: Any = image.pixels
+    pixels = np.empty(width * height * image.channels, np.float32)
+    source.foreach_get(pixels)
     rgba = as_rgba(pixels.reshape(height, width, image.channels)[::-1])  # Blender's rows begin at the bottom
     if image.is_float and not image.colorspace_settings.is_data:  # linear and premultiplied, byte images are neither
         alpha = rgba[..., 3:]
@@ -73,7 +74,7 @@ def as_rgba(pixels: np.ndarray) -> np.ndarray:
 def read(path: Path, name: str) -> bpy.types.Image:
     """A picture's file as a new image that is packed into the .blend."""
     try:
-        image = bpy.data.images.load(str(path))
+        image: Any = bpy.data.images.load(str(path))
     except RuntimeError as problem:
         raise InputError(f"job: the result {path} cannot be read ({' '.join(str(problem).split())}); "
                          "resume the job or run it again") from None

@@ -50,6 +50,8 @@ class Exact(nn.Sequential):
 class FourierFeatures(nn.Module):
     """sin and cos of 2π B v for places v, where B is drawn once from N(0, σ²) (Tancik et al. 2020, section 6)."""
 
+    frequencies: Tensor  # (2, frequencies)
+
     def __init__(self, sigma: float, frequencies: int = FREQUENCIES):
         super().__init__()
         self.register_buffer("frequencies", sigma * torch.randn(2, frequencies))
@@ -61,6 +63,8 @@ class FourierFeatures(nn.Module):
 
 class Centred(nn.Module):
     """Places about the middle of the picture, in halves of the unit: [−1, 1] along a longest side of one unit."""
+
+    extent: Tensor  # (2,)
 
     def __init__(self, extent: tuple[float, float]):
         super().__init__()
