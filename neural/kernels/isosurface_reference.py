@@ -54,7 +54,7 @@ def _surface(values: Tensor, corners: Tensor, coordinates: Callable[[Tensor], Te
     on = {"device": values.device}
     tables = {name: torch.as_tensor(array, **on) for name, array in table()._asdict().items()}
     at_corners = values[corners].double() - level
-    keys = _keys(at_corners, tables["ambiguous"])
+    keys = cell_keys(at_corners, tables["ambiguous"])
 
     low, high = torch.as_tensor(EDGES.T.copy(), **on)
     crossed = (at_corners[:, low] < 0) != (at_corners[:, high] < 0)
@@ -80,7 +80,7 @@ def _surface(values: Tensor, corners: Tensor, coordinates: Callable[[Tensor], Te
     return (vertices @ world[:, :3].T + world[:, 3]).float(), faces.int()
 
 
-def _keys(at_corners: Tensor, ambiguous: Tensor) -> Tensor:
+def cell_keys(at_corners: Tensor, ambiguous: Tensor) -> Tensor:
     """The cells' keys (N,) from the values at their corners (N, 8) less the level."""
     bits = torch.arange(8, device=at_corners.device)
     keys = ((at_corners < 0).long() << bits).sum(dim=1)

@@ -73,7 +73,7 @@ def _fill(key: int) -> tuple[list[tuple[int, int, int]], list[list[int]]]:
     """Triangles of a cell over its nodes, and the loops that have a centre."""
     triangles: list[tuple[int, int, int]] = []
     centred: list[list[int]] = []
-    for loop in _loops(key & 255, key >> 8):
+    for loop in loops_of(key & 255, key >> 8):
         filled = _triangulate(tuple(loop))
         if filled is None:
             centre = len(EDGES) + len(centred)
@@ -83,7 +83,7 @@ def _fill(key: int) -> tuple[list[tuple[int, int, int]], list[list[int]]]:
     return triangles, centred
 
 
-def _loops(mask: int, joined: int) -> list[list[int]]:
+def loops_of(mask: int, joined: int) -> list[list[int]]:
     """The cell's crossed edges in closed loops, counter-clockwise seen from outside the surface."""
     edge_of = {frozenset(edge): e for e, edge in enumerate(EDGES.tolist())}
     following = {}

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.isosurface_reference import _keys
-from ..kernels.isosurface_table import EDGES, FACES, _loops, table
+from ..kernels.isosurface_reference import cell_keys
+from ..kernels.isosurface_table import EDGES, FACES, loops_of, table
 from .cells import Cells
 
 _CHUNK = 1 << 20  # cells at a time: their twelve edges take a hundred bytes each
@@ -93,7 +93,7 @@ class _Table:
 def _table(key: int) -> _Table:
     """The sheets of a cell with its inside corners as bits 0 to 7 and its joined faces as bits 8 to 13."""
     sheet_of_edge = np.full(12, -1, np.int8)
-    loops = _loops(key & 255, key >> 8)
+    loops = loops_of(key & 255, key >> 8)
     for sheet, loop in enumerate(loops):
         sheet_of_edge[loop] = sheet
     met_twice = sum(1 << face for face, edges in enumerate(_EDGES_OF_FACE)
@@ -106,7 +106,7 @@ def _active(cells: Cells) -> tuple[Tensor, Tensor]:
     count = torch.cat([(cells.values[part.long()] < 0).sum(dim=1) for part in cells.corners.split(_CHUNK)])
     active = torch.nonzero((count > 0) & (count < 8))[:, 0]
     ambiguous = torch.tensor(table().ambiguous, device=active.device)
-    keys = torch.cat([_keys(cells.values[cells.corners[part].long()].double(), ambiguous)
+    keys = torch.cat([cell_keys(cells.values[cells.corners[part].long()].double(), ambiguous)
                       for part in active.split(_CHUNK)])
     unclear = torch.nonzero(ambiguous[keys & 255])[:, 0]
     corners = cells.corners[active[unclear]].cpu().numpy().astype(np.int64)
