@@ -49,6 +49,18 @@ def test_an_environment_is_made_once(run: ModuleType, installs: list[str]) -> No
     assert run.backend() == python and len(installs) == 3
 
 
+def test_peers_are_added_once_and_only_for_a_benchmark_that_names_them(run: ModuleType, installs: list[str],
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    (run.ROOT / "benchmarks").mkdir()
+    (run.ROOT / "benchmarks/plain.py").write_text("")
+    (run.ROOT / "benchmarks/compared.py").write_text('"""The peers are those of requirements/peers.txt."""')
+    monkeypatch.setattr(run, "call", lambda *words: 0 if "benchmarks" in str(words[-1]) else subprocess.run(
+        [*map(str, words), "--without-pip"]).returncode)
+    assert run.bench(["plain"]) == 0 and "peers.txt" not in installs
+    assert run.bench(["compared"]) == 0 and run.bench(["compared"]) == 0
+    assert installs.count("peers.txt") == 1
+
+
 def test_a_set_up_that_was_killed_is_made_anew(run: ModuleType, installs: list[str]) -> None:
     run.backend()
     (run.ROOT / ".venv/complete").unlink()
@@ -139,7 +151,8 @@ def test_every_requirement_is_pinned_with_hashes_and_names_no_host() -> None:
 
 
 def test_the_lists_hold_all_that_the_sources_ask_for() -> None:
-    for source, targets in (("backend.in", ["backend.txt", "torch.txt"]), ("tests.in", ["tests.txt"])):
+    for source, targets in (("backend.in", ["backend.txt", "torch.txt"]), ("tests.in", ["tests.txt"]),
+                            ("peers.in", ["peers.txt"])):
         names = re.findall(r"^([A-Za-z][\w.-]*)", (ROOT / "requirements" / source).read_text(), re.MULTILINE)
         locked = "".join((ROOT / "requirements" / target).read_text().lower() for target in targets)
         for name in names:
