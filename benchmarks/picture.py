@@ -52,7 +52,7 @@ def main() -> None:
     for network in ("relu", "fourier", "siren"):
         own = [row for row in rows if row.network == network]
         print(f"{network:<16} {np.mean([r.train_db for r in own]):8.2f} {np.mean([r.test_db for r in own]):8.2f} "
-              f"{PUBLISHED.get(network, float('nan')):10.2f}")
+              f"{PUBLISHED.get(network, ''):>10}")
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
