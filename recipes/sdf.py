@@ -35,7 +35,8 @@ class Sdf(Recipe):
                           min=-1e6, max=1e6, group="Solids")
     shell: float = param(0.0, "Thickness of the wall that the solid is hollowed to, of a sheet that it is made solid "
                          "by; 0 for none", unit="m", min=0.0, max=1e6, group="Solids")
-    budget: int = param(0, "Face budget of the mesh, 0 for as many as the resolution gives", min=0, max=100_000_000,
+    budget: int = param(0, "Face budget of the mesh in triangles, 0 for as many as the resolution gives; quads "
+                        "keep it by a lower resolution", min=0, max=100_000_000,
                         group="Mesh")
     quads: bool = param(False, "Make quads where they fit instead of triangles", group="Mesh")
     sharp: bool = param(False, "Keep sharp edges and corners sharp (dual contouring)", group="Mesh")

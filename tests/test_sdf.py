@@ -114,6 +114,9 @@ def test_the_audit_follows_the_budget_and_quads_are_counted(tmp_path: Path) -> N
     assert len(mesh.faces) == report["mesh"]["faces"] <= 500 and is_clean(report)
     _, report, _ = run(tmp_path / "b", cube(), quads=True)
     assert report["mesh"]["quads"] * 2 > 0.9 * report["mesh"]["faces"] and is_clean(report)
+    _, report, _ = run(tmp_path / "c", cube(), quads=True, budget=1500)
+    assert report["mesh"]["quads"] * 2 > 0.9 * report["mesh"]["faces"] <= 0.9 * 1500 and is_clean(report)
+    assert report["extraction"]["resolution"] < 32
 
 
 def test_a_grid_of_signed_distances_is_taken_at_its_place(tmp_path: Path) -> None:

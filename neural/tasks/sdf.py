@@ -38,7 +38,8 @@ def run(context: Context) -> None:
                              device=context.device, checkpoint=context.checkpoint, on_progress=context.progress,
                              on_preview=context.preview)
     context.stage("Extracting the surface", 0.95)
-    mesh = _extracted(context, solid, recipe)
+    mesh = _within_budget(context, solid, recipe) if recipe.quads and recipe.budget else \
+        _extracted(context, solid, recipe, recipe.resolution)
     context.stage("Finishing the mesh", 1.0)
     hollow = recipe.inner or recipe.shell > 0
     mesh = finished(mesh, floaters=recipe.floaters, inner=hollow, budget=recipe.budget, quads=recipe.quads,
@@ -73,7 +74,7 @@ def _shaped(context: Context, parts: Sequence[Distance], recipe: Sdf) -> Distanc
         return solid
     # Combined distances and those of parts that run into each other are not true inside: take them from the surface.
     context.stage("Extracting the surface to move", 0.3)
-    solid = MeshDistance(_extracted(context, solid, recipe))
+    solid = MeshDistance(_extracted(context, solid, recipe, recipe.resolution))
     if recipe.offset:
         solid = Offset(solid, recipe.offset)
     return Wall(solid, recipe.shell) if recipe.shell else solid
@@ -87,11 +88,22 @@ def _combined(parts: Sequence[Distance], recipe: Sdf) -> Distance:
     return (Union if recipe.combine == "union" else Intersection)(parts, recipe.blend)
 
 
-def _extracted(context: Context, solid: Distance, recipe: Sdf) -> Mesh:
+def _within_budget(context: Context, solid: Distance, recipe: Sdf) -> Mesh:
+    """Quads of a coarser lattice where there are too many: decimation would leave triangles."""
+    resolution, least = recipe.resolution, next(int(p.min or 0) for p in recipe.parameters() if p.name == "resolution")
+    mesh = _extracted(context, solid, recipe, resolution)
+    while len(mesh.faces) > recipe.budget and resolution > least:
+        # The surface's cells grow with the resolution's square.
+        resolution = max(int(0.99 * resolution * (recipe.budget / len(mesh.faces)) ** 0.5), least)
+        mesh = _extracted(context, solid, recipe, resolution)
+    return mesh
+
+
+def _extracted(context: Context, solid: Distance, recipe: Sdf, resolution: int) -> Mesh:
     if not np.ptp(solid.box, axis=0).max() > 0:
         raise InputError("solid: it has no size, all of it lies in one place; give one that has")
-    cells, figures = near_surface(solid, recipe.resolution, device=context.device, on_progress=context.progress)
-    context.report["extraction"] = figures
+    cells, figures = near_surface(solid, resolution, device=context.device, on_progress=context.progress)
+    context.report["extraction"] = {"resolution": resolution, **figures}
     mesh = contour(cells, solid, sharp=recipe.sharp) if recipe.quads or recipe.sharp else triangulate(cells)
     if not len(mesh.faces):
         raise InputError("surface: nothing is inside; raise --resolution, close the mesh's holes, give --shell to make "
