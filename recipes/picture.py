@@ -49,5 +49,5 @@ class Picture(Recipe):
         out = math.prod(self.size_for(width, height))
         evaluated = fitted + max(out, fitted)  # more places than pixels where the result is smaller
         speed = 2e5 * (256 / self.width) ** 2 * 3 / self.layers  # places/s on two cores
-        return Estimate(memory_mb=int(600 + (width * height * 8 + fitted * 80 + out * 40) / 2**20),
+        return Estimate(memory_mb=int(800 + (width * height * 8 + fitted * 80 + out * 40) / 2**20),
                         seconds=self.seconds + 3 + evaluated / speed)
