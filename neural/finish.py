@@ -25,7 +25,8 @@ def finished(mesh: Mesh, *, floaters: float = 0.0, inner: bool = False, budget: 
     floaters: percent of the largest piece's area below which a piece goes. budget: faces, 0 for all of them.
     quads: pair triangles that are none yet. smooth: with normals for smooth shading.
     """
-    mesh = remove_floaters(mesh, floaters)
+    if floaters:
+        mesh = remove_floaters(mesh, floaters)
     if not inner:
         mesh = remove_inner_shells(mesh)
     if budget:

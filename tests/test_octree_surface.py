@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,8 +175,7 @@ print(len(mesh.faces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 102
 
 def measured(resolution: int) -> tuple[int, int]:
     pytest.importorskip("resource")
-    said = subprocess.run([sys.executable, "-c", PEAK, str(resolution)], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[2])
+    said = subprocess.run([sys.executable, "-c", PEAK, str(resolution)], capture_output=True, text=True, check=True)
     faces, peak = said.stdout.split()
     return int(faces), int(peak)
 
