@@ -87,7 +87,7 @@ class MeshDistance:
         near = np.flatnonzero(np.abs(excess) < _DOUBT)
         excess[near] = np.abs(winding_numbers(points[near], self._winding, _FAR_FINE)) - _INSIDE
         slope = winding_slopes(points, self._boundary)
-        # 1 − 4·excess² makes it exact on the axis of a round hole, where w = (1 − z/√(R² + z²))/2, up to z = R; less
+        # 1 − 4·excess² makes it exact on the axis of a round hole, where w = (1 − z/√(R² + z²))/2, up to z = R. Less
         # than one half would be wrong where the number has other reasons to be near 0 or 1.
         bend = np.maximum(1 - 4 * excess**2, 0.5)
         distance[:] = np.minimum(distance, np.abs(excess) * bend / np.maximum(slope, 1e-300))

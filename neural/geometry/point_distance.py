@@ -76,7 +76,8 @@ def _check(points: np.ndarray) -> None:
     extent = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
     for number, shape in enumerate(("place", "line", "plane")):
         if extent[number] <= _FLAT * max(extent[0], 1e-300):
-            raise InputError(f"points: all {len(points)} lie in one {shape}, which bounds nothing; give a scan of a solid")
+            raise InputError(f"points: all {len(points)} lie in one {shape}, which bounds nothing; "
+                             "give a scan of a solid")
 
 
 def _checked(normals: np.ndarray, count: int) -> np.ndarray:
