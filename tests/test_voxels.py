@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maquette.formats import grids
+from maquette.formats import grids, octree
 from maquette.formats.binvox import read_binvox, write_binvox
 from maquette.formats.mesh import Mesh, read_npz
 from maquette.formats.meshes import write_mesh
+from maquette.formats.results import FORMS
 from maquette.formats.volume import gather_volume
 from maquette.neural.evaluation.audit import audit
 from maquette.neural.meshing.voxelise import voxelise
@@ -253,3 +254,23 @@ def test_checkerboard_of_marching_cubes_is_a_closed_manifold(tmp_path):
     figures = SimpleNamespace(**audit(mesh))
     assert figures.open_edges == figures.nonmanifold_edges == figures.nonmanifold_vertices == 0
     assert report["mesh"]["faces"] == len(mesh.faces)
+
+
+def test_an_octree_is_read_meshed_and_written_again(tmp_path):
+    tree = voxelise(box((0, 0, 0), (1, 1, 1)), 16)
+    octree.write_octree(tree, tmp_path / "a.octree")
+    mesh, report = run(tmp_path / "a.octree", tmp_path)
+    assert volume(mesh) == pytest.approx(1.0, rel=0.01) and report["mesh"]["genus"] == 0
+    assert report["grid"]["levels"] == 6 and report["grid"]["shape"] == [20, 20, 20]
+    FORMS["volume"].write(tmp_path / "output" / "mesh.npz", tmp_path / "b.octree")
+    assert np.array_equal(octree.read_octree(tmp_path / "b.octree").values, tree.values)
+
+
+def test_a_budget_and_quads_are_kept(tmp_path):
+    np.save(tmp_path / "a.npy", sphere_grid())
+    mesh, report = run(tmp_path / "a.npy", tmp_path, budget=200)
+    assert 150 < len(mesh.faces) <= 200 and report["mesh"]["faces"] == len(mesh.faces)
+    assert report["mesh"]["open_edges"] == report["mesh"]["nonmanifold_edges"] == 0
+    for method in ("marching-cubes", "cubify"):
+        mesh, report = run(tmp_path / "a.npy", tmp_path, quads=True, method=method)
+        assert report["mesh"]["quads"] == mesh.quads > 0.3 * len(mesh.faces)
