@@ -39,7 +39,7 @@ def orient(points: np.ndarray, normals: np.ndarray | None) -> OrientedPoints:
     tree = cKDTree(points)
     flat = _neighbourhoods(points, tree)[-1]
     places, group = _clusters(points, flat.radius / 2)
-    means, planes = _planes(points, tree, places, flat.count)
+    means, planes = _planes(points, tree, places, flat.size)
     if normals is not None:
         sums = np.stack([np.bincount(group, normals[:, axis]) for axis in range(3)], axis=1)
         length = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -63,7 +63,7 @@ def orient_outwards(points: np.ndarray) -> OrientedPoints | None:
     round_ = max(_neighbourhoods(points, tree), key=lambda found: found.across)
     if round_.across < _NOISY:
         return None
-    means, planes = _planes(points, tree, points, round_.count)
+    means, planes = _planes(points, tree, points, round_.size)
     side = np.copysign(1.0, ((points - means) * planes).sum(axis=1, keepdims=True))
     return OrientedPoints(points, planes * side, np.ones(len(points)), round_.radius)
 
@@ -75,7 +75,7 @@ def _inliers(points: np.ndarray) -> np.ndarray:
 
 
 class _Neighbourhood(NamedTuple):
-    count: int
+    size: int
     radius: float
     across: float  # the share of the variance along the normal: 1/3 in a ball, 0 in a plane
 
