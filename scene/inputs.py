@@ -16,7 +16,7 @@ from ..formats.model import take_model
 from ..formats.pictures import PICTURE
 from ..recipes import InputError, Recipe
 from ..recipes.shape_interpolate import ShapeInterpolate
-from . import images, meshes, photos, solids, views
+from . import images, meshes, photos, solids, views, volumes
 
 Summary = dict[str, Any]
 Progress = Callable[[float, str], None]
@@ -108,21 +108,33 @@ def _write_original(context: bpy.types.Context, subject: str, path: Path) -> Non
         write_npz(found, path)
 
 
-# ---- volume: the selected meshes, which the worker makes into a grid ---------------------------------------------
+# ---- volume: a Volume object, or the selected meshes, which the worker makes into a grid -------------------------
+
+def volume_selected(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """One Volume object, or objects with surfaces."""
+    found = solids.selected(context, solids.SURFACES | {"VOLUME"})
+    if len(found) > 1 and any(map(volumes.is_volume, found)):
+        raise InputError(f"input: {len(found)} objects are selected, a volume among them; select it alone")
+    return found
+
 
 def volume_ready(context: bpy.types.Context, recipe: Recipe) -> None:
-    solids.selected(context)
+    volume_selected(context)
 
 
 def volume_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
-    return {"objects": len(solids.selected(context))}
+    return {"objects": len(volume_selected(context))}
 
 
 def gather_volume(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    chosen = volume_selected(context)
+    if volumes.is_volume(chosen[0]):
+        volumes.gather(chosen[0], recipe, folder)
+        return
     depsgraph = context.evaluated_depsgraph_get()
-    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in solids.selected(context)])
+    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in chosen])
     if len(found.faces) == 0:
-        names = ", ".join(o.name for o in solids.selected(context)[:3])
+        names = ", ".join(o.name for o in chosen[:3])
         raise InputError(f"input: the selected objects ({names}) have no faces; select some that have")
     if not np.isfinite(found.vertices).all():
         raise InputError("input: the selected objects have vertices that are not finite; mend them or their modifiers")
@@ -195,7 +207,7 @@ def selected_names(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]
 SOURCES = {
     "capture": Source(capture_ready, capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
     "volume": Source(volume_ready, volume_summary, gather_volume,
-                     origin=lambda context, recipe: {"sources": [o.name for o in solids.selected(context)]}),
+                     origin=lambda context, recipe: {"sources": [o.name for o in volume_selected(context)]}),
     "picture": Source(picture_ready, picture_summary, gather_picture,
                       origin=lambda context, recipe: {
                           "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),

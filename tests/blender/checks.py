@@ -507,6 +507,32 @@ def check_selected_objects_are_gathered_as_a_volume() -> None:
     assert len(mesh.faces) == 12 and mesh.vertices[:, 0].min() == 2
 
 
+def check_a_volume_object_is_gathered_as_an_octree() -> None:
+    inputs, volumes, recipe = part("scene.inputs"), part("scene.volumes"), part("recipes").recipe_of("voxels")()
+    data = bpy.data.volumes.new("Ball")
+    thing = bpy.data.objects.new("Ball", data)
+    thing.location = (5, 0, 0)
+    bpy.context.scene.collection.objects.link(thing)
+    thing.select_set(True)
+    bpy.context.view_layer.update()
+    refused(lambda: inputs.gather(bpy.context, recipe, FOLDER / "vdb"), 'volume "Ball" has no .vdb file')
+    try:
+        vdb = volumes._module()
+    except part("recipes").InputError as problem:  # 4.2 as a module of another Python has none
+        assert bpy.app.version < (4, 4, 0) and "has no OpenVDB module" in str(problem)
+        return
+    vdb.write(str(FOLDER / "ball.vdb"), grids=[vdb.createLevelSetSphere(1.0, voxelSize=0.1)])
+    data.filepath = str(FOLDER / "ball.vdb")
+    inputs.gather(bpy.context, recipe, FOLDER / "vdb")
+    tree = part("formats.octree").read_octree(FOLDER / "vdb" / "grid.octree")
+    filled = tree.filled()
+    places = np.argwhere(filled) @ tree.world_from_grid[:3, :3].T + tree.world_from_grid[:3, 3]
+    np.testing.assert_allclose(places.mean(axis=0), (5, 0, 0), atol=0.01)
+    np.testing.assert_allclose(filled.sum() * 1e-3, 4 / 3 * np.pi, rtol=0.02, err_msg="a ball of radius 1")
+    add_cube("Other").select_set(True)
+    refused(lambda: inputs.gather(bpy.context, recipe, FOLDER / "vdb"), "a volume among them; select it alone")
+
+
 def check_voxels_of_an_object_come_back_in_its_place() -> None:
     add_cube("Chosen", (3, 0, 0)).select_set(True)
     bpy.context.scene.maquette.voxels.resolution = 16
