@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as a job's worker has it; it is read when torch is loaded
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -53,7 +55,7 @@ class Function:
 def gyroid(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Three periods of 1 / 1.5 a side, cut off by a ball."""
     k = 3 * np.pi
-    wave = torch.sin(k * x) * torch.cos(k * y) + torch.sin(k * y) * torch.cos(k * z) + torch.sin(k * z) * torch.cos(k * x)
+    wave = sum(torch.sin(k * a) * torch.cos(k * b) for a, b in ((x, y), (y, z), (z, x)))
     return torch.maximum(wave / k, torch.sqrt(x * x + y * y + z * z) - 0.95)
 
 

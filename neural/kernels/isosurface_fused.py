@@ -181,9 +181,9 @@ def _corners(bits, x, y, w, nz):  # noqa: ANN001, ANN202
 
 @called
 def _key_at(grid, level, x, y, z, words, corner_values, ambiguous):  # noqa: ANN001, ANN202
-    shift, mask = np.uint64(z & 63), 0
+    shift, mask = np.uint64(z & 63), np.int64(0)
     for c in range(8):
-        mask |= np.int64(words[c] >> shift & _ONE) << c
+        mask |= np.int64(words[c] >> shift & _ONE) << np.int64(c)
     if ambiguous[mask] == 0:
         return mask
     for c in range(8):

@@ -51,32 +51,33 @@ def _active_cells(values: Tensor, level: float) -> Tensor:
 
 def _surface(values: Tensor, corners: Tensor, coordinates: Callable[[Tensor], Tensor], level: float,
              world_from_lattice: np.ndarray) -> tuple[Tensor, Tensor]:
-    on = {"device": values.device}
-    tables = {name: torch.as_tensor(array, **on) for name, array in table()._asdict().items()}
+    device = values.device
+    tables = {name: torch.as_tensor(array, device=device) for name, array in table()._asdict().items()}
     at_corners = values[corners].double() - level
     keys = cell_keys(at_corners, tables["ambiguous"])
 
-    low, high = torch.as_tensor(EDGES.T.copy(), **on)
+    low, high = torch.as_tensor(EDGES.T.copy(), device=device)
     crossed = (at_corners[:, low] < 0) != (at_corners[:, high] < 0)
-    edges, place = torch.unique((3 * corners[:, low] + torch.arange(12, **on) // 4)[crossed], return_inverse=True)
+    keys_of_edges = 3 * corners[:, low] + torch.arange(12, device=device) // 4
+    edges, place = torch.unique(keys_of_edges[crossed], return_inverse=True)
     upper = torch.empty_like(edges)
     upper[place] = corners[:, high][crossed]
     vertices = _crossings(values, level, edges, upper, coordinates)
-    nodes = torch.full((len(corners), 13), -1, dtype=torch.long, **on)
+    nodes = torch.full((len(corners), 13), -1, dtype=torch.long, device=device)
     nodes[:, :12][crossed] = place
 
     centred = torch.nonzero(tables["centre"][keys] >= 0)[:, 0]
     loops = tables["loops"][tables["centre"][keys[centred]].long()].long()
     around = vertices[nodes[centred[:, None], loops.clamp(min=0)].clamp(min=0)] * (loops >= 0)[..., None]
-    nodes[centred, 12] = len(edges) + torch.arange(len(centred), **on)
+    nodes[centred, 12] = len(edges) + torch.arange(len(centred), device=device)
     vertices = torch.cat((vertices, around.sum(dim=1) / (loops >= 0).sum(dim=1, keepdim=True)))
 
     first = tables["first"].long()
     count = first[keys + 1] - first[keys]
-    cell = torch.repeat_interleave(torch.arange(len(keys), **on), count)
-    place = torch.arange(len(cell), **on) - (count.cumsum(0) - count)[cell]  # of a triangle in its cell
+    cell = torch.repeat_interleave(torch.arange(len(keys), device=device), count)
+    place = torch.arange(len(cell), device=device) - (count.cumsum(0) - count)[cell]  # of a triangle in its cell
     faces = nodes[cell[:, None], tables["triangles"][first[keys][cell] + place].long()]
-    world = torch.as_tensor(world_from_lattice, dtype=torch.float64, **on)
+    world = torch.as_tensor(world_from_lattice, dtype=torch.float64, device=device)
     return (vertices @ world[:, :3].T + world[:, 3]).float(), faces.int()
 
 
