@@ -230,7 +230,7 @@ class Network:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        self.loss = float(loss)
+        self.loss = float(loss.detach())
 
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ def marching_cubes(values: np.ndarray | Tensor, world_from_grid: np.ndarray, lev
     if values.ndim != 3:
         raise ValueError(f"values has shape {tuple(values.shape)}; (X, Y, Z) is expected")
     world_from_grid = np.asarray(world_from_grid, np.float64)
-    # torch takes no array that is not writable
-    grid = values.float() if isinstance(values, Tensor) else torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
+    if not isinstance(values, Tensor):
+        values = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))  # torch takes only what can be written to
+    grid = values.float()
     if closed:
         grid = torch.nn.functional.pad(grid, [1] * 6, value=torch.inf)
         world_from_grid = world_from_grid @ np.block([[np.eye(3), -np.ones((3, 1))], [np.zeros((1, 3)), 1]])
