@@ -114,7 +114,7 @@ class NeuralDistance:
     network: nn.Module
     frame: Frame
     box: np.ndarray  # see `Distance.box`
-    lipschitz: float  # see `Distance.lipschitz`
+    lipschitz: float  # of pairs of points one of which is near the surface; measured, see `DistanceTrainer`
 
     def __call__(self, points: Tensor) -> Tensor:
         """See `Distance`. Outside the normalised cube c, f(x) = √(f(c(x))² + |x − c(x)|²) with c(x) the cube's point
