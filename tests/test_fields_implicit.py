@@ -140,7 +140,7 @@ def test_a_file_brings_back_the_same_distance(name, tmp_path):
     (lambda data: safetensors.torch.save({"a": torch.zeros(1)}), "damaged"),
     (lambda data: safetensors.torch.save({}, {"maquette": json.dumps({"format": FORMAT + 1})}), "format 2"),
     (lambda data: safetensors.torch.save({}, {"maquette": "[]"}), "damaged"),
-    (lambda data: safetensors.torch.save({}, {"maquette": json.dumps({"format": FORMAT, "network": "nerf"})}), "damaged"),
+    (lambda data: safetensors.torch.save({}, {"maquette": json.dumps({"format": FORMAT, "network": "a"})}), "damaged"),
     (lambda data: data.replace(b"siren", b"nerfs"), "damaged")])
 def test_any_other_file_is_refused_in_one_line(damage, words, tmp_path):
     path = tmp_path / "shape.safetensors"

@@ -139,29 +139,34 @@ def test_a_resumed_fitting_goes_on_exactly(network, monkeypatch, tmp_path):
 
 
 def test_cancelling_keeps_what_was_fitted_and_the_next_run_goes_on(tmp_path):
-    shares = []
+    def run(until):
+        shares = []
 
-    def stop(share, message):
-        shares.append(share)
-        if share > 0.3:
-            raise Cancelled("cancelled")
+        def progress(share, message):
+            shares.append(share)
+            if share > until:
+                raise Cancelled("cancelled")
 
-    options = {"network": "siren", "seconds": 3.0, "seed": 1, "device": CPU, "checkpoint": tmp_path}
-    with pytest.raises(Cancelled):
-        fit_distance(Torus(), **options, on_progress=stop, on_preview=lambda picture: None)
+        with pytest.raises(Cancelled):
+            fit_distance(Torus(), network="siren", seconds=200.0, seed=1, device=CPU, checkpoint=tmp_path,
+                         on_progress=progress, on_preview=lambda picture: None)
+        return [share for share in shares if share > 0]
+
+    first = run(0.0)
     assert (tmp_path / loop.FILE).exists()
-    again: list = []
+    assert run(first[-1])[0] >= first[-1]
+
+
+def test_however_short_the_time_is_some_of_it_is_fitting(tmp_path):
+    said: list = []
     pictures: list = []
-    distance = fit_distance(Torus(), **options, on_progress=lambda share, message: again.append((share, message)),
+    distance = fit_distance(Torus(), network="siren", seconds=0.1, seed=2, device=CPU, checkpoint=tmp_path,
+                            on_progress=lambda share, message: said.append((share, message)),
                             on_preview=pictures.append)
-    assert next(share for share, _ in again if share > 0) >= 0.3
-    assert again[-1][0] == 1.0
-    assert "% of the diagonal off" in again[-1][1]
+    assert said[-1][0] == 1.0
+    assert "% of the diagonal off" in said[-1][1]
     assert pictures[-1].shape == (128, 128, 3)
-    assert distance.box is Torus.box or (distance.box == Torus.box).all()
-    other = fit_distance(Torus(), **{**options, "seed": 2, "seconds": 0.01}, on_progress=lambda *_: None,
-                         on_preview=pictures.append)
-    assert other.lipschitz >= 1
+    assert (distance.box == Torus.box).all()
 
 
 def test_a_slice_shows_the_inside_blue_the_outside_orange_and_the_surface_white():

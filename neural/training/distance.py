@@ -51,16 +51,18 @@ def fit_distance(target: Distance, *, network: str, seconds: float, seed: int, d
                  on_preview: Callable[[np.ndarray], None]) -> NeuralDistance:
     """The network (a name of NETWORKS) that is the target's signed distance, after `seconds` of wall time.
 
-    Everything counts but compiling. A folder `checkpoint` is written every few seconds, and picked up where it holds
-    a state of the same network, box, time and seed; the seconds used until then count. `on_progress` gets the share
-    of the time used, and the mean error near the surface; `on_preview` gets a slice of the distance (H, W, 3) uint8.
+    Everything counts but compiling; preparing samples for at most half of the time. A folder `checkpoint` is written
+    every few seconds, and picked up where it holds a state of the same network, box, time and seed; the seconds used
+    until then count. `on_progress` gets the share of the time used, and the mean error near the surface; `on_preview`
+    gets a slice of the distance (H, W, 3) uint8.
     An exception that either raises ends the fitting and passes on. Raises InputError where the target has no surface.
     """
     start = time.monotonic()
     trainer = DistanceTrainer(target, network, seed=seed, device=device)
     fitted = {"format": FORMAT, "network": network, "seconds": seconds, "box": target.box.tolist()}
     saved = loop.Checkpoint(checkpoint, fitted, seed)
-    loop.run(trainer, trainer.look, seconds, time.monotonic() - start, saved, on_progress, on_preview)
+    prepared = min(time.monotonic() - start, seconds / 2)
+    loop.run(trainer, trainer.look, seconds, prepared, saved, on_progress, on_preview)
     return trainer.result()
 
 
