@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,29 @@ def gather_shapes(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> 
     if not named:
         given = ", ".join(map(str, paths)) or "none is given"
         raise InputError(f"input: no meshes are found ({given}); give folders with {' '.join(READABLE)}")
-    input_folder.mkdir(parents=True, exist_ok=True)
-    names: list[str] = []
     refused: list[str] = []
-    for name, path in named:
-        try:
-            mesh = read_mesh(path)
-        except InputError as error:
-            refused.append(str(error))
-            continue
+
+    def read() -> Iterator[tuple[str, Mesh]]:
+        for name, path in named:
+            try:
+                yield name, read_mesh(path)
+            except InputError as error:
+                refused.append(str(error))
+
+    summary = write_shapes(read(), input_folder, refused)
+    if not summary["shapes"]:
+        raise InputError(f"input: none of the {len(named)} meshes can be read (first: {refused[0]})")
+    return summary
+
+
+def write_shapes(shapes: Iterable[tuple[str, Mesh]], input_folder: Path, refused: Sequence[str] = ()) -> dict[str, Any]:
+    """Write meshes with their names as a job's input; `refused` are lines about those that are left out."""
+    input_folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for name, mesh in shapes:
         write_npz(Mesh(mesh.vertices, mesh.faces), input_folder / f"{len(names):05d}.npz")
         names.append(name)
-    if not names:
-        raise InputError(f"input: none of the {len(named)} meshes can be read (first: {refused[0]})")
-    (input_folder / LIST).write_text(json.dumps({"names": names, "refused": refused}), encoding="utf-8")
+    (input_folder / LIST).write_text(json.dumps({"names": names, "refused": list(refused)}), encoding="utf-8")
     return {"shapes": len(names)}
 
 

@@ -14,6 +14,7 @@ from ..formats import capture
 from ..formats.mesh import write_npz
 from ..formats.model import take_model
 from ..formats.pictures import PICTURE
+from ..formats.shapes import write_shapes
 from ..recipes import InputError, Recipe
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import images, meshes, photos, solids, views, volumes
@@ -170,6 +171,27 @@ def gather_solids(context: bpy.types.Context, recipe: Recipe, folder: Path, on_p
     solids.gather(context, folder)
 
 
+# ---- shapes: the selected objects to learn from, each for itself -------------------------------------------------
+
+def shapes_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    found = len(solids.selected(context))
+    if found < 2:
+        raise InputError(f"input: {found} object is selected; select many of a kind, at least 2")
+
+
+def shapes_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    return {"shapes": len(solids.selected(context))}
+
+
+def gather_shapes(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    depsgraph = context.evaluated_depsgraph_get()
+    found = [(o.name, meshes.mesh_from_object(o, depsgraph)) for o in solids.selected(context)]
+    empty = [name for name, mesh in found if not len(mesh.faces)]
+    if empty:
+        raise InputError(f'input: object "{empty[0]}" has no faces; deselect it')
+    write_shapes(found, folder)
+
+
 # ---- ends: the selected objects that a morph begins or ends at, where a name does not say it ----------------------
 
 def _objects(recipe: Recipe) -> int:
@@ -212,6 +234,7 @@ SOURCES = {
                       origin=lambda context, recipe: {
                           "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),
     "solids": Source(solids_ready, solids_summary, gather_solids, origin=selected_names),
+    "shapes": Source(shapes_ready, shapes_summary, gather_shapes),
     "ends": Source(ends_ready, ends_summary, gather_ends, origin=end_names),
     "none": Source(lambda context, recipe: None, lambda context, recipe: {},
                    lambda context, recipe, folder, on_progress: None),

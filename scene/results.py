@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from ..formats import morph as morphs
 from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
-from ..recipes import InputError, recipe_of
-from . import images, meshes, morph, volumes
+from ..recipes import InputError, recipe_of, tasks
+from . import images, meshes, morph, properties, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -195,8 +196,31 @@ def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.typ
     return image
 
 
+# ---- models ------------------------------------------------------------------------------------------------------
+
+def _keep_model(scene: bpy.types.Scene, job: Done, replaces: str) -> Path:
+    """Keep a trained model beside the jobs, where cleaning up does not reach, and choose it in this scene's settings."""
+    folder = job.path.parent.with_name("models")
+    path = folder / f"{job.path.name}.safetensors"
+    try:
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(job.output / "model.safetensors", path)
+    except OSError as problem:
+        raise InputError(f"model: {path} cannot be written ({problem.strerror}); free some space, then resume the "
+                         "job") from None
+    for recipe in tasks().values():
+        if any(parameter.name == "model" for parameter in recipe.parameters()):
+            getattr(properties.of_scene(scene), recipe.task()).model = str(path)
+    return path
+
+
+def _nothing_to_show(context: bpy.types.Context, made: Any) -> None:
+    """A model is not seen."""
+
+
 # By the recipe's `output`.
 _MESH = Form(_insert_mesh, _select, "{} is reconstructed")
 FORMS = {"mesh": _MESH, "volume": _MESH,
          "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
-         "picture": Form(_insert_picture, images.show, 'Image "{}" is ready')}
+         "picture": Form(_insert_picture, images.show, 'Image "{}" is ready'),
+         "model": Form(_keep_model, _nothing_to_show, "{} is trained, and chosen in this scene")}

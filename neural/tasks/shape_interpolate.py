@@ -21,6 +21,8 @@ from ..finish import finished
 from ..geometry.mesh_distance import MeshDistance
 from ..geometry.shape_samples import Frame, sample_shape
 from ..meshing import topology
+from ..meshing.morph import shared_topology
+from ..meshing.normals import smooth_normals
 from ..meshing.raster import portrait
 from ..predictors.completion import complete
 from ..predictors.extraction import extract
@@ -51,17 +53,33 @@ def run(context: Context) -> None:
     for number, name in enumerate((recipe.start, recipe.end)):
         context.stage(f"Finding the code of the {'end' if number else 'start'}", 0.3 * (number + 1))
         ends.append(End(model.code_of(name), None) if name else _encoded(context, model, solids.pop(0)))
+    distances = [between(model, ends[0], ends[1], float(share), recipe.size)
+                 for share in np.linspace(0, 1, recipe.steps)]
     steps = []
-    for number, share in enumerate(np.linspace(0, 1, recipe.steps)):
-        context.stage(f"Extracting step {number + 1} of {recipe.steps}", 0.6 + 0.4 * (number + 1) / recipe.steps)
-        mesh = extract(context, between(model, ends[0], ends[1], float(share), recipe.size), recipe.resolution)
-        steps.append(finished(mesh, floaters=1.0))
+    for number, distance in enumerate(distances):
+        context.stage(f"Extracting step {number + 1} of {recipe.steps}", 0.6 + 0.3 * (number + 1) / recipe.steps)
+        steps.append(finished(extract(context, distance, recipe.resolution), floaters=1.0))
         context.preview(portrait(steps[-1]))
-    figures = [audit(step) for step in steps]
+    context.stage("Moving one mesh through the steps", 1.0)
+    morph = _shared(context, steps, distances) or Morph(steps, shared=False)
+    context.report["shared_topology"] = morph.shared
+    figures = [audit(step) for step in morph.steps]
     context.report["mesh"] = figures[0]
     context.report["steps"] = figures
-    write_npz(Morph(steps, shared=False), context.output / "morph.npz")
+    write_npz(morph, context.output / "morph.npz")
     context.progress(1.0)
+
+
+def _shared(context: Context, steps: list[Mesh], distances: list[ShapeDistance]) -> Morph | None:
+    """One mesh that moves, for shape keys; None where the steps differ too much for that."""
+    recipe = context.recipe
+    assert isinstance(recipe, ShapeInterpolate)
+    cell = max(float(np.ptp(distance.box, axis=0).max()) for distance in distances) / recipe.resolution
+    found = shared_topology(steps, distances, cell, context.device)
+    if found is None:
+        return None
+    vertices, faces = found
+    return Morph([smooth_normals(Mesh(step, faces)) for step in vertices], shared=True)
 
 
 def between(model: ShapeModel, start: End, end: End, share: float, size: float) -> ShapeDistance:
