@@ -94,8 +94,8 @@ def fitted(name: str, network: str, seconds: float, pictures: Path | None) -> Ro
               scores["chamfer"], found["components"], true["components"], found.get("genus"), true.get("genus"),
               figures["evaluations_share"], figures["points_missed"], distance.lipschitz, extraction)
     print(f"{name:<20} {network:<9} {row.share:6.0%} {row.f_score:8.4f} {row.normals:8.4f} {row.chamfer:8.5f} "
-          f"{row.components:>3} of {row.true_components:<2}{row.genus!s:>4} of {row.true_genus!s:<4}{row.evaluations:9.2%} "
-          f"{row.lipschitz:6.2f} {row.extraction:6.1f} s", flush=True)
+          f"{row.components:>3} of {row.true_components:<2}{row.genus!s:>4} of {row.true_genus!s:<4}"
+          f"{row.evaluations:9.2%} {row.lipschitz:6.2f} {row.extraction:6.1f} s", flush=True)
     return row
 
 
