@@ -85,7 +85,7 @@ def write_model(model: Model, path: Path) -> None:
     header: dict[str, Any] = {"__metadata__": about}
     blobs, place = [], 0
     for name, values in model.arrays.items():
-        values = np.ascontiguousarray(values, np.float16 if values.dtype.kind == "f" else values.dtype)
+        values = np.asarray(values, np.float16 if values.dtype.kind == "f" else values.dtype)
         kind = next(word for word, dtype in _TYPES.items() if dtype == values.dtype)
         blobs.append(values.tobytes())
         header[name] = {"dtype": kind, "shape": list(values.shape), "data_offsets": [place, place + len(blobs[-1])]}

@@ -21,13 +21,16 @@ from ..training.shape_code import Placing, fit_codes, sample_error
 from .shape_model import ShapeDistance, ShapeModel
 
 MOST_POINTS = 6000  # of a scan that are looked at
-TRIED = 192  # of these when all shapes are tried at all places
-STARTS = 6  # that are fitted, beside the mean of all codes
-STEPS = 300  # for each of them; the best is fitted as long again
-# How far before and behind the surface a normal says the distance, in the frame: not beyond thin walls.
-OFFSETS = (0.008, 0.02)
+TRIED, SHAPES = 160, 64  # of these when so many shapes, as unlike as can be, are tried at all places
+STARTS = 4  # that are fitted, beside the mean of all codes
+STEPS, POINTS = 200, 384  # for each of them
+LAST_STEPS, LAST_POINTS = 300, 1024  # for the best
+# How far before and behind the surface its normals say the distance, in the frame: before it is free space where
+# nothing else was seen, behind it may be a thin wall.
+BEFORE, BEHIND = 0.15, 0.03
+OWN = 0.9  # of its distance from a point is a sample away from all others
 # What an error is corrected by, and within which distance of points that were seen.
-NEIGHBOURS, REACH = 8, 0.06
+NEIGHBOURS, REACH = 16, 0.06
 Progress = Callable[[float, str], None]
 
 
@@ -55,12 +58,10 @@ class Seen:
 
     def __init__(self, shape: ShapeDistance, points: np.ndarray, reach: float):
         self._shape, self._tree, self._reach = shape, cKDTree(points), reach
-        self._error = shape(torch.from_numpy(points).float()).numpy()
+        self._error = shape(torch.from_numpy(points).float()).cpu().numpy()
+        # The shift goes from the largest error to none within the reach, at most so fast as the weight's falls.
+        self.lipschitz = shape.lipschitz + 4 * float(np.abs(self._error).max()) / reach
         self.box = np.stack((np.minimum(shape.box[0], points.min(axis=0)), np.maximum(shape.box[1], points.max(axis=0))))
-
-    @property
-    def lipschitz(self) -> float:
-        return self._shape.lipschitz
 
     def __call__(self, points: Tensor) -> Tensor:
         away, index = self._tree.query(points.cpu().numpy(), NEIGHBOURS, distance_upper_bound=self._reach)
@@ -88,14 +89,14 @@ def complete(model: ShapeModel, points: np.ndarray, normals: np.ndarray | None, 
         codes, placing = _starts(model, samples, Placing.none(1, model.codes.device))
     kept = None if frame is not None else placing
     half = None if on_progress is None else lambda share, text: on_progress(share / 2, text)
-    codes, errors = fit_codes(model.layers, codes, samples.expand(len(codes), -1, -1), kept, steps=STEPS, seed=seed,
-                              on_progress=half)
+    codes, errors = fit_codes(model.layers, codes, samples.expand(len(codes), -1, -1), kept, steps=STEPS, points=POINTS,
+                              seed=seed, on_progress=half)
     best = errors.argmin()[None]
     placing = placing.chosen(best)
     kept = None if frame is not None else placing
     rest = None if on_progress is None else lambda share, text: on_progress(0.5 + share / 2, text)
-    codes, errors = fit_codes(model.layers, codes[best], samples, kept, steps=STEPS, points=2048, seed=seed + 1,
-                              on_progress=rest)
+    codes, errors = fit_codes(model.layers, codes[best], samples, kept, steps=LAST_STEPS, points=LAST_POINTS,
+                              seed=seed + 1, on_progress=rest)
     world_from_unit = _world_from_unit(placing, given)
     nearest = int((model.codes - codes).norm(dim=1).argmin())
     return Completed(ShapeDistance(model.layers, codes[0], world_from_unit), codes[0], world_from_unit, errors.item(),
@@ -103,13 +104,20 @@ def complete(model: ShapeModel, points: np.ndarray, normals: np.ndarray | None, 
 
 
 def _samples(points: np.ndarray, normals: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
-    """Points of the frame with their distances (1, M, 4) float32: the scan's own, and those its normals point at."""
+    """Points of the frame with their distances (1, M, 4) float32: the scan's own, and those its normals point at.
+
+    The latter count where no other point that was seen is nearer.
+    """
     rows = [np.column_stack((points, np.zeros(len(points))))]
     if normals is not None:
-        for side in (-1, 1):
-            offset = side * generator.uniform(*OFFSETS, (len(points), 1))
-            rows.append(np.column_stack((points + offset * normals, offset)))
-    return np.concatenate(rows)[None].astype(np.float32)
+        tree = cKDTree(points)
+        for reach in (-BEHIND, BEFORE):
+            offset = reach * generator.random((len(points), 1))
+            beside = points + offset * normals
+            away, _ = tree.query(beside)
+            rows.append(np.column_stack((beside, offset))[away > OWN * np.abs(offset[:, 0])])
+    found = np.concatenate(rows)
+    return found[generator.permutation(len(found))][None].astype(np.float32)
 
 
 def _places(points: np.ndarray) -> Placing:
@@ -137,7 +145,7 @@ def _starts(model: ShapeModel, samples: Tensor, places: Placing) -> tuple[Tensor
     """The codes (K, C) of the model's shapes and the places that agree best with the samples, and the mean code."""
     places = Placing(*(part.to(model.codes.device) for part in places.parts()))
     few = samples[:, torch.linspace(0, samples.shape[1] - 1, TRIED).long()]
-    codes = torch.cat((model.codes, model.codes.mean(dim=0, keepdim=True)))
+    codes = torch.cat((_unlike(model.codes, SHAPES), model.codes.mean(dim=0, keepdim=True)))
     errors = []
     for number in range(len(places.angle)):
         here = places.chosen(torch.full((len(codes),), number))
@@ -148,6 +156,16 @@ def _starts(model: ShapeModel, samples: Tensor, places: Placing) -> tuple[Tensor
     shape = torch.cat((shape, shape.new_tensor([len(codes) - 1])))
     place = torch.cat((place, table[:, -1].argmin()[None]))
     return codes[shape], places.chosen(place)
+
+
+def _unlike(codes: Tensor, count: int) -> Tensor:
+    """At most `count` of the codes (S, C): the first, then always the one that is farthest from those before."""
+    chosen = [0]
+    away = (codes - codes[0]).norm(dim=1)
+    for _ in range(min(count, len(codes)) - 1):
+        chosen.append(int(away.argmax()))
+        away = torch.minimum(away, (codes - codes[chosen[-1]]).norm(dim=1))
+    return codes[chosen]
 
 
 def _world_from_unit(placing: Placing, frame: Frame) -> np.ndarray:

@@ -59,6 +59,7 @@ class Decoder(nn.Module):
             self.directions.append(nn.Parameter(direction))
             self.lengths.append(nn.Parameter(direction.norm(dim=1, keepdim=True)))
             self.biases.append(nn.Parameter((torch.rand(outputs, generator=generator) * 2 - 1) * reach))
+        self.biases[-1].data.zero_()  # beyond the clamp nothing would be learnt
 
     def layers(self) -> Layers:
         return [(length * direction / direction.norm(dim=1, keepdim=True), bias) for direction, length, bias

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ...formats.model import Model, read_model
 from ...recipes.errors import InputError
-from .deepsdf import CHUNK, Architecture, Decoder, Layers, decode, with_code
+from .deepsdf import CHUNK, CLAMP, Architecture, Decoder, Layers, decode, with_code
 
 KIND = "deepsdf"
-LATTICE = 48  # points along each axis of the unit cube, where a shape's box is looked for
+LATTICE = 48  # points along each axis of the unit cube, where a shape's box and its steepest slope are looked for
+MOST_SLOPES = 4096  # points that a slope is taken at
+STEEPER = 1.25  # than what is found on a lattice a slope may be
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,18 @@ class ShapeDistance:
     distances; farther off the decoder was only asked to be at least that.
     """
 
+    lipschitz: float  # not proved: the steepest slope that is found near the surface, and some more
+
     def __init__(self, layers: Layers, code: Tensor, world_from_unit: np.ndarray):
         self._layers, self._code = with_code(layers, code), code
         self._scale = float(np.cbrt(np.linalg.det(world_from_unit[:3, :3])))
         unit_from_world = np.linalg.inv(world_from_unit)
         self._unit_from_world = torch.from_numpy(unit_from_world).float().to(code.device)
-        self.box = _box_in_world(self._unit_box(), world_from_unit)
-
-    @property
-    def lipschitz(self) -> float:
-        """No bound of a network's slope is of use: there is none."""
-        return float("inf")
+        axis = torch.linspace(-1, 1, LATTICE, device=code.device)
+        lattice = torch.cartesian_prod(axis, axis, axis)
+        values = self._in_unit(lattice)
+        self.box = _box_in_world(_box_around(lattice[values < 0].cpu().numpy()), world_from_unit)
+        self.lipschitz = STEEPER * max(1.0, self._steepest(lattice[values.abs() < CLAMP]))
 
     def __call__(self, points: Tensor) -> Tensor:
         turn, shift = self._unit_from_world[:3, :3], self._unit_from_world[:3, 3]
@@ -100,15 +103,21 @@ class ShapeDistance:
         parts = [decode(self._layers, none, part[None])[0] for part in points.split(CHUNK)]
         return torch.cat(parts) if parts else points.new_zeros(0)
 
-    def _unit_box(self) -> np.ndarray:
-        """Around all that is inside at the points of a lattice, and a step of it more."""
-        axis = torch.linspace(-1, 1, LATTICE, device=self._code.device)
-        points = torch.cartesian_prod(axis, axis, axis)
-        inside = points[self._in_unit(points) < 0].cpu().numpy()
-        if not len(inside):
-            return np.array([[-1.0] * 3, [1.0] * 3])
-        step = 2 / (LATTICE - 1)
-        return np.stack((inside.min(axis=0) - step, inside.max(axis=0) + step)).clip(-1, 1)
+    def _steepest(self, points: Tensor) -> float:
+        """The largest slope at some of the points (N, 3) of the unit frame, 0 where there are none."""
+        if not len(points):
+            return 0.0
+        points = points[::-(-len(points) // MOST_SLOPES)].clone().requires_grad_()
+        values = decode(self._layers, self._code.new_zeros(1, 0), points[None])
+        return torch.autograd.grad(values.sum(), points)[0].norm(dim=1).max().item()
+
+
+def _box_around(inside: np.ndarray) -> np.ndarray:
+    """(2, 3) around the points of a lattice (N, 3) that are inside, and a step of it more."""
+    if not len(inside):
+        return np.array([[-1.0] * 3, [1.0] * 3])
+    step = 2 / (LATTICE - 1)
+    return np.stack((inside.min(axis=0) - step, inside.max(axis=0) + step)).clip(-1, 1)
 
 
 def _box_in_world(box: np.ndarray, world_from_unit: np.ndarray) -> np.ndarray:

@@ -33,12 +33,13 @@ def run(context: Context) -> None:
     for line in refused:
         context.warn(line)
     context.stage("Sampling the shapes", 0.15)
+    given = len(names) + len(refused)
     names, samples = _sampled(context, names, recipe)
     apart = held_out(names, recipe.held_out, context.seed)
     train = [i for i in range(len(names)) if i not in set(apart)]
     if len(train) < FEWEST:
         raise InputError(f"input: {len(train)} solid shape is left to train on; give {FEWEST} or more")
-    context.report["shapes"] = {"train": len(train), "held_out": len(apart), "left_out": len(refused)}
+    context.report["shapes"] = {"train": len(train), "held_out": len(apart), "left_out": given - len(names)}
     context.stage("Training", 0.97)
     trainer = ShapeTrainer(samples[train], Architecture(recipe.width, recipe.code), seed=context.seed,
                            device=context.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -42,7 +41,7 @@ class ShapeTrainer:
         """See `Steps.step`."""
         shapes, rows = self._batch()
         for group, rate in zip(self._optimizer.param_groups, RATES, strict=True):
-            group["lr"] = rate * 0.5**math.floor((HALVINGS + 1) * fraction)
+            group["lr"] = rate * 0.5**(HALVINGS * fraction)
         codes = self.network.codes[shapes]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             distances = decode(self.network.decoder.layers(), codes, rows[..., :3])
