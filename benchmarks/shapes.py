@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--model", default="furniture-food")
-    parser.add_argument("--shapes", type=int, default=12, help="completed; all that are held out are reconstructed")
+    parser.add_argument("--shapes", type=int, default=10, help="completed; all that are held out are reconstructed")
     parser.add_argument("--peer", type=Path, help="a Python with Open3D")
     parser.add_argument("--pictures", type=Path)
     arguments = parser.parse_args()
@@ -77,7 +77,7 @@ def reconstruction(model: ShapeModel, truths: dict[str, Mesh], corpus: Path) -> 
     for name in truths:
         mesh = source(corpus, name)
         rows.append(torch.from_numpy(sample_shape(mesh, MeshDistance(mesh), 8000, 0)).flatten(0, 1))
-    codes, _ = fit_codes(model.layers, model.codes.mean(dim=0).expand(len(rows), -1), torch.stack(rows), steps=400)
+    codes, _ = fit_codes(model.layers, model.codes.mean(dim=0).expand(len(rows), -1), torch.stack(rows), steps=300, points=256)
     found = {name: chamfer(extracted(ShapeDistance(model.layers, code, np.eye(4))), truths[name])
              for name, code in zip(truths, codes, strict=True)}
     for name, figure in found.items():
@@ -99,8 +99,9 @@ def completion(model: ShapeModel, truths: dict[str, Mesh], arguments: argparse.N
         meshes: dict[str, Mesh] = {}
         for way, frame in (("search", None), ("known", Frame(np.zeros(3), 1.0))):
             found = complete(model, scan.points, scan.normals, frame=frame)
-            meshes[way] = extracted(found.corrected())
-            meshes[f"{way}, code alone"] = extracted(found.shape)
+            meshes[f"frame {way}"] = extracted(found.corrected())
+            if frame:
+                meshes["the code alone"] = extracted(found.shape)
         seconds = time.perf_counter() - start
         if arguments.peer:
             meshes["poisson"] = poisson(scan, arguments.peer)
@@ -165,7 +166,7 @@ def dots(scan: Scan) -> Mesh:
 
 
 def chamfer(mesh: Mesh, truth: Mesh) -> float:
-    figures: dict[str, Any] = compare(mesh, truth, samples=SAMPLES)
+    figures = compare(mesh, truth, samples=SAMPLES)
     return 1000 * figures["chamfer_squared_sum"]
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from maquette.formats import model as models
 from maquette.formats import morph
 from maquette.formats.inputs import gather
 from maquette.formats.mesh import Mesh, read_npz
 from maquette.formats.meshes import write_mesh
 from maquette.formats.model import write_model
 from maquette.neural.geometry.shape_samples import Frame
-from maquette.neural.predictors.completion import Seen, complete
+from maquette.neural.predictors.completion import SIDES, Seen, complete
 from maquette.neural.predictors.shape_model import ShapeDistance, load, packed
 from maquette.neural.tasks import shape_complete, shape_interpolate, shape_random, shape_train
 from maquette.neural.training.shapes import ShapeTrainer
@@ -162,6 +163,15 @@ def test_half_a_ball_is_completed_at_its_place(model_file):
     assert found.nearest in ("r0.5", "r0.6", "r0.7")
 
 
+def test_the_side_where_the_rest_is_missing_can_be_told(model_file):
+    centre = np.array([5.0, -2.0, 1.0])
+    points, normals = half_a_ball(3.0, centre)
+    found = complete(load(model_file, CPU), points, normals, missing="right")
+    assert np.linalg.norm(found.world_from_unit[:3, 3] - centre) < 0.8
+    choices = next(p.choices for p in ShapeComplete.parameters() if p.name == "missing")
+    assert set(choices) == {"search", "nothing", *SIDES}
+
+
 def test_a_correction_passes_through_what_was_seen_and_leaves_the_rest(model_file):
     model = load(model_file, CPU)
     shape = ShapeDistance(model.layers, model.codes[2], np.eye(4))
@@ -189,7 +199,7 @@ def test_a_broken_mesh_is_completed_without_normals_of_its_own(model_file, tmp_p
     whole = ball(2.0)
     broken = Mesh(whole.vertices, whole.faces[whole.triangles().mean(axis=1)[:, 0] < 0.5])
     write_mesh(broken, tmp_path / "broken.ply")
-    context = run(shape_complete, ShapeComplete(model=str(model_file), resolution=16, place="box"),
+    context = run(shape_complete, ShapeComplete(model=str(model_file), resolution=16, missing="nothing"),
                   [tmp_path / "broken.ply"], tmp_path / "job")
     assert context.report["mesh"]["open_edges"] == 0
 
@@ -250,3 +260,24 @@ def test_a_random_shape_of_one_is_that_shape(model_file):
     assert torch.allclose(code, model.code_of("r0.6")) and names == {"r0.6": 1.0}
     mixed, names = shape_random.random_code(model, ShapeRandom(model=str(model_file), mixed=3, variety=0.0), 5)
     assert len(names) == 3 and math.isclose(sum(names.values()), 1, abs_tol=2e-3) and mixed.shape == code.shape
+
+
+# ---- the models that ship ----------------------------------------------------------------------------------------
+
+SHIPPED = sorted(models.SHIPPED.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_model_is_small_free_and_has_its_card(path):
+    model = load(path, CPU)
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert path.stat().st_size <= 8 * 2**20 and len(model.names) >= 200
+    assert not set(model.names) & set(model.about["held_out"]) and len(model.about["held_out"]) >= 20
+    assert model.about["licence"].startswith("CC0-1.0") and "CC0" in card
+    assert "maquette shape train" in card and "Chamfer" in card
+
+
+def test_the_recipes_own_model_ships():
+    defaults = {recipe.preset("standard").to_json()["model"] for recipe in (ShapeComplete, ShapeInterpolate,
+                                                                            ShapeRandom)}
+    assert defaults <= {path.stem for path in SHIPPED}

@@ -20,6 +20,8 @@ from ..geometry.shape_samples import Frame
 from ..training.shape_code import Placing, fit_codes, sample_error
 from .shape_model import ShapeDistance, ShapeModel
 
+# Where a part may be missing: the axis, and whether at its lower or upper end.
+SIDES = {"left": (0, 0), "right": (0, 1), "front": (1, 0), "back": (1, 1), "below": (2, 0), "above": (2, 1)}
 MOST_POINTS = 6000  # of a scan that are looked at
 TRIED, SHAPES = 160, 64  # of these when so many shapes, as unlike as can be, are tried at all places
 STARTS = 4  # that are fitted, beside the mean of all codes
@@ -73,10 +75,11 @@ class Seen:
 
 
 def complete(model: ShapeModel, points: np.ndarray, normals: np.ndarray | None, *, frame: Frame | None = None,
-             seed: int = 0, on_progress: Progress | None = None) -> Completed:
+             missing: str = "search", seed: int = 0, on_progress: Progress | None = None) -> Completed:
     """The whole of which the points (N, 3), with their outward normals where known, are a part; in the world.
 
-    frame: the whole shape's, where it is known; it is then kept.
+    frame: the whole shape's, where it is known; it is then kept. Else as much again may be missing on a side of
+    SIDES, or on any, or nothing.
     """
     generator = np.random.default_rng(seed)
     pick = generator.permutation(len(points))[:MOST_POINTS]
@@ -84,7 +87,7 @@ def complete(model: ShapeModel, points: np.ndarray, normals: np.ndarray | None, 
     given = frame or Frame.around(points)
     samples = torch.from_numpy(_samples(given.to_unit(points), normals, generator)).to(model.codes.device)
     if frame is None:
-        codes, placing = _starts(model, samples, _places(given.to_unit(points)))
+        codes, placing = _starts(model, samples, _places(given.to_unit(points), missing))
     else:
         codes, placing = _starts(model, samples, Placing.none(1, model.codes.device))
     kept = None if frame is not None else placing
@@ -120,15 +123,14 @@ def _samples(points: np.ndarray, normals: np.ndarray | None, generator: np.rando
     return found[generator.permutation(len(found))][None].astype(np.float32)
 
 
-def _places(points: np.ndarray) -> Placing:
+def _places(points: np.ndarray, missing: str) -> Placing:
     """Where the whole may stand, in the frame of a scan (N, 3): as it is, or with as much again beyond a side."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    wholes = [points]
-    for axis in range(3):
-        for side in (low, high):
-            beyond = points.copy()
-            beyond[:, axis] = 2 * side[axis] - beyond[:, axis]
-            wholes.append(np.concatenate((points, beyond)))
+    box = points.min(axis=0), points.max(axis=0)
+    wholes = [points] if missing == "search" else []
+    for axis, end in SIDES.values() if missing == "search" else [SIDES[missing]]:
+        beyond = points.copy()
+        beyond[:, axis] = 2 * box[end][axis] - beyond[:, axis]
+        wholes.append(np.concatenate((points, beyond)))
     places = [(-math.log(frame.scale), angle, *(-_turned(frame.centre, angle) / frame.scale))
               for frame in map(Frame.around, wholes) for angle in np.arange(4) * np.pi / 2]
     rows = torch.tensor(places, dtype=torch.float32)

@@ -29,8 +29,9 @@ def run(context: Context) -> None:
     points, normals = _scan(context)
     model = load(context.input / FILE, context.device)
     context.stage("Finding the shape", 0.7)
-    frame = Frame.around(points) if recipe.place == "box" else None
-    found = complete(model, points, normals, frame=frame, seed=context.seed, on_progress=context.progress)
+    frame = Frame.around(points) if recipe.missing == "nothing" else None
+    found = complete(model, points, normals, frame=frame, missing=recipe.missing, seed=context.seed,
+                     on_progress=context.progress)
     context.report["completion"] = {"error": found.error, "nearest": found.nearest,
                                     "points": len(points), "normals": normals is not None}
     context.stage("Extracting the surface", 0.95)
