@@ -77,14 +77,15 @@ def reconstruction(model: ShapeModel, truths: dict[str, Mesh], corpus: Path) -> 
     for name in truths:
         mesh = source(corpus, name)
         rows.append(torch.from_numpy(sample_shape(mesh, MeshDistance(mesh), 8000, 0)).flatten(0, 1))
-    codes, _ = fit_codes(model.layers, model.codes.mean(dim=0).expand(len(rows), -1), torch.stack(rows), steps=300, points=256)
+    mean = model.codes.mean(dim=0).expand(len(rows), -1)
+    codes, _ = fit_codes(model.layers, mean, torch.stack(rows), steps=300, points=256)
     found = {name: chamfer(extracted(ShapeDistance(model.layers, code, np.eye(4))), truths[name])
              for name, code in zip(truths, codes, strict=True)}
     for name, figure in found.items():
         print(f"{name:<46} {figure:8.3f}", flush=True)
     figures = np.array(list(found.values()))
-    print(f"reconstruction of {len(figures)} held-out shapes: mean {figures.mean():.3f}, median {np.median(figures):.3f}"
-          f" (×1e-3), {time.perf_counter() - start:.0f} s")
+    print(f"reconstruction of {len(figures)} held-out shapes: mean {figures.mean():.3f}, "
+          f"median {np.median(figures):.3f} (×1e-3), {time.perf_counter() - start:.0f} s")
     print("DeepSDF, unknown shapes of one class of ShapeNet: chair .204 | .072, table .553 | .068, lamp .832 | .219, "
           "sofa .132 | .088")
 

@@ -57,7 +57,8 @@ def sample_shape(mesh: Mesh, distance: Distance, count: int, seed: int) -> np.nd
     All in the unit sphere's frame of the mesh. `distance` is the mesh's, in its world. Where a thin shape has few
     points inside, those that are found are repeated. Empty, (2, 0, 4), where there are none at all.
     """
-    frame, generator, half = Frame.around(mesh.vertices[mesh.faces.reshape(-1)]), np.random.default_rng(seed), count // 2
+    frame, half = Frame.around(mesh.vertices[mesh.faces.reshape(-1)]), count // 2
+    generator = np.random.default_rng(seed)
     found: list[list[np.ndarray]] = [[], []]
     for _ in range(ROUNDS):
         rows = _candidates(mesh, distance, frame, count, generator)

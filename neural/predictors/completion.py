@@ -2,7 +2,7 @@
 
 DeepSDF (Park et al. 2019, sections 4.2 and 6.3) knows where the shape stands. A scan of a part does not say how large
 the whole is, so here its place is looked for as well: the scan may be the whole, or the half of something that goes on
-beyond one of its sides. Every shape that the model has seen is tried at each such place, and the best are fitted.
+beyond one of its sides. Shapes that the model has seen are tried at each such place, and the best are fitted.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Seen:
         self._error = shape(torch.from_numpy(points).float()).cpu().numpy()
         # The shift goes from the largest error to none within the reach, at most so fast as the weight's falls.
         self.lipschitz = shape.lipschitz + 4 * float(np.abs(self._error).max()) / reach
-        self.box = np.stack((np.minimum(shape.box[0], points.min(axis=0)), np.maximum(shape.box[1], points.max(axis=0))))
+        low, high = points.min(axis=0), points.max(axis=0)
+        self.box = np.stack((np.minimum(shape.box[0], low), np.maximum(shape.box[1], high)))
 
     def __call__(self, points: Tensor) -> Tensor:
         away, index = self._tree.query(points.cpu().numpy(), NEIGHBOURS, distance_upper_bound=self._reach)
@@ -75,7 +76,8 @@ class Seen:
 
 
 def complete(model: ShapeModel, points: np.ndarray, normals: np.ndarray | None, *, frame: Frame | None = None,
-             missing: str = "search", seed: int = 0, on_progress: Progress | None = None) -> Completed:
+             missing: str = "search", seed: int = 0,
+             on_progress: Progress = lambda fraction, message: None) -> Completed:
     """The whole of which the points (N, 3), with their outward normals where known, are a part; in the world.
 
     frame: the whole shape's, where it is known; it is then kept. Else as much again may be missing on a side of
@@ -87,19 +89,18 @@ def complete(model: ShapeModel, points: np.ndarray, normals: np.ndarray | None, 
     given = frame or Frame.around(points)
     samples = torch.from_numpy(_samples(given.to_unit(points), normals, generator)).to(model.codes.device)
     if frame is None:
-        codes, placing = _starts(model, samples, _places(given.to_unit(points), missing))
+        places = _places(given.to_unit(points), missing)
     else:
-        codes, placing = _starts(model, samples, Placing.none(1, model.codes.device))
-    kept = None if frame is not None else placing
-    half = None if on_progress is None else lambda share, text: on_progress(share / 2, text)
-    codes, errors = fit_codes(model.layers, codes, samples.expand(len(codes), -1, -1), kept, steps=STEPS, points=POINTS,
-                              seed=seed, on_progress=half)
+        places = Placing.none(1, model.codes.device)
+    codes, placing = _starts(model, samples, places, lambda share, text: on_progress(0.2 * share, text))
+    codes, errors = fit_codes(model.layers, codes, samples.expand(len(codes), -1, -1),
+                              None if frame else placing, steps=STEPS, points=POINTS, seed=seed,
+                              on_progress=lambda share, text: on_progress(0.2 + 0.4 * share, text))
     best = errors.argmin()[None]
     placing = placing.chosen(best)
-    kept = None if frame is not None else placing
-    rest = None if on_progress is None else lambda share, text: on_progress(0.5 + share / 2, text)
-    codes, errors = fit_codes(model.layers, codes[best], samples, kept, steps=LAST_STEPS, points=LAST_POINTS,
-                              seed=seed + 1, on_progress=rest)
+    codes, errors = fit_codes(model.layers, codes[best], samples, None if frame else placing, steps=LAST_STEPS,
+                              points=LAST_POINTS, seed=seed + 1,
+                              on_progress=lambda share, text: on_progress(0.6 + 0.4 * share, text))
     world_from_unit = _world_from_unit(placing, given)
     nearest = int((model.codes - codes).norm(dim=1).argmin())
     return Completed(ShapeDistance(model.layers, codes[0], world_from_unit), codes[0], world_from_unit, errors.item(),
@@ -143,7 +144,7 @@ def _turned(point: np.ndarray, angle: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def _starts(model: ShapeModel, samples: Tensor, places: Placing) -> tuple[Tensor, Placing]:
+def _starts(model: ShapeModel, samples: Tensor, places: Placing, on_progress: Progress) -> tuple[Tensor, Placing]:
     """The codes (K, C) of the model's shapes and the places that agree best with the samples, and the mean code."""
     places = Placing(*(part.to(model.codes.device) for part in places.parts()))
     few = samples[:, torch.linspace(0, samples.shape[1] - 1, TRIED).long()]
@@ -152,6 +153,7 @@ def _starts(model: ShapeModel, samples: Tensor, places: Placing) -> tuple[Tensor
     for number in range(len(places.angle)):
         here = places.chosen(torch.full((len(codes),), number))
         errors.append(sample_error(model.layers, codes, few.expand(len(codes), -1, -1), here).mean(dim=1))
+        on_progress((number + 1) / len(places.angle), "trying shapes and places")
     table = torch.stack(errors)  # (places, shapes)
     best = table.flatten().argsort()[:STARTS]
     shape, place = best % len(codes), best // len(codes)

@@ -59,7 +59,7 @@ def run(context: Context) -> None:
 
 
 def _sampled(context: Context, names: list[str], recipe: ShapeTrain) -> tuple[list[str], torch.Tensor]:
-    """The names of the shapes that are solid, and their samples (S, 2, N, 4); each shape's are kept as they are made."""
+    """The names of the solid shapes, and their samples (S, 2, N, 4); each shape's are kept as they are made."""
     folder = context.checkpoint / f"samples-{recipe.samples}"
     folder.mkdir(parents=True, exist_ok=True)
     solid, samples = [], []

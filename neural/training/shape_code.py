@@ -1,4 +1,4 @@
-"""Finding the code of a shape that is new to the decoder (Park et al. 2019, section 4.2), and its place where unknown."""
+"""Finding the code of a shape that is new to a decoder (Park et al. 2019, section 4.2), and its place where unknown."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Placing:
 
 
 def fit_codes(layers: Layers, start: Tensor, samples: Tensor, placing: Placing | None = None, *, steps: int = STEPS,
-              points: int = 512, seed: int = 0, on_progress: Progress | None = None) -> tuple[Tensor, Tensor]:
+              points: int = 512, seed: int = 0,
+              on_progress: Progress = lambda fraction, message: None) -> tuple[Tensor, Tensor]:
     """Codes (S, C) whose shapes have the distances of samples (S, N, 4), and how far off they are (S,).
 
     `points` of the samples are drawn anew each step. Where `placing` is given it is fitted too, in place: errors are
@@ -82,8 +83,7 @@ def fit_codes(layers: Layers, start: Tensor, samples: Tensor, placing: Placing |
         optimizer.step()
         if step >= steps - math.ceil(steps / 10):
             total += error.detach() / math.ceil(steps / 10)
-        if on_progress is not None:
-            on_progress((step + 1) / steps, f"{error.mean().item():.5f}")
+        on_progress((step + 1) / steps, f"{error.mean().item():.5f}")
     if placing is not None:
         for part in placing.parts():
             part.requires_grad_(False)
