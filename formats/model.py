@@ -23,8 +23,9 @@ from ..recipes.errors import InputError
 VERSION = 1
 FILE = "model.safetensors"
 SHIPPED = Path(__file__).resolve().parents[1] / "neural" / "weights"
-_TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"),
-          "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"),
+    "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 _MOST_HEADER = 100 * 2**20  # bytes, safetensors' own limit
 
 

@@ -40,7 +40,7 @@ def gather_shapes(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> 
 def write_shapes(shapes: Iterable[tuple[str, Mesh]], input_folder: Path, refused: Sequence[str] = ()) -> dict[str, Any]:
     """Write meshes with their names as a job's input; `refused` are lines about those that are left out."""
     input_folder.mkdir(parents=True, exist_ok=True)
-    names = []
+    names: list[str] = []
     for name, mesh in shapes:
         write_npz(Mesh(mesh.vertices, mesh.faces), input_folder / f"{len(names):05d}.npz")
         names.append(name)

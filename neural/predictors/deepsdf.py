@@ -119,4 +119,4 @@ class AutoDecoder(nn.Module):
     @torch.no_grad()
     def shorten_codes(self) -> None:
         """Bring codes that are too long back to the sphere that all lie in."""
-        self.codes *= (LONGEST_CODE / self.codes.norm(dim=1, keepdim=True)).clamp(max=1.0)
+        self.codes.mul_((LONGEST_CODE / self.codes.norm(dim=1, keepdim=True)).clamp(max=1.0))
