@@ -1,4 +1,4 @@
-"""What is given as solids to a job's input: meshes, point clouds and grids, one file each in the order given."""
+"""What is given as solids to a job's input: meshes, point clouds, grids and octrees, a file each in the order given."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 
 from ..recipes import Recipe
 from ..recipes.errors import InputError
-from . import grids, meshes, points
+from . import grids, meshes, octree, points
 from .grids import Grid
 from .mesh import Mesh, read_npz, write_npz
+from .octree import Octree
 from .points import Points
 
-READABLE = tuple(dict.fromkeys((*meshes.READABLE, *points.READABLE, *grids.READABLE)))
-Solid = Mesh | Points | Grid
+_OCTREE = ".octree"
+READABLE = tuple(dict.fromkeys((*meshes.READABLE, *points.READABLE, *grids.READABLE, _OCTREE)))
+Solid = Mesh | Points | Grid | Octree
 
 
 def gather_solids(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -35,6 +37,8 @@ def read_solid(path: Path) -> Solid:
         raise InputError(f"input: {path} does not exist; check the path")
     if path.stat().st_size == 0:
         raise InputError(f"input: {path} is empty (0 bytes); write it again")
+    if ending == _OCTREE:
+        return octree.read_octree(path)
     if ending in points.READABLE and _holds_points(path, ending):
         return points.read_points(path)
     if ending in grids.READABLE and not _holds(path, ending, "vertices", "faces"):
@@ -53,6 +57,9 @@ def write_solids(solids: Sequence[Solid], input_folder: Path) -> dict[str, Any]:
         elif isinstance(solid, Points):
             points.write_npz(solid, input_folder / f"{number:03d}_points.npz")
             summary["points"] += len(solid.positions)
+        elif isinstance(solid, Octree):
+            octree.write_octree(solid, input_folder / f"{number:03d}_octree{_OCTREE}")
+            summary["voxels"] += len(solid.keys)
         else:
             grids.write_npz(solid, input_folder / f"{number:03d}_grid.npz")
             summary["voxels"] += solid.values.size
@@ -61,8 +68,8 @@ def write_solids(solids: Sequence[Solid], input_folder: Path) -> dict[str, Any]:
 
 def read_solids(input_folder: Path) -> list[Solid]:
     """What `write_solids` wrote, in its order."""
-    readers = {"mesh": read_npz, "points": points.read_npz, "grid": grids.read_npz}
-    return [readers[path.stem[4:]](path) for path in sorted(input_folder.glob("[0-9][0-9][0-9]_*.npz"))]
+    readers = {"mesh": read_npz, "points": points.read_npz, "grid": grids.read_npz, "octree": octree.read_octree}
+    return [readers[path.stem[4:]](path) for path in sorted(input_folder.glob("[0-9][0-9][0-9]_*.*"))]
 
 
 def _holds_points(path: Path, ending: str) -> bool:

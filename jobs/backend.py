@@ -61,7 +61,7 @@ def find_blender(explicit: str | Path | None = None) -> list[str]:
         return [str(made[-1])]
     program = shutil.which("blender")
     if program is None:
-        raise InputError("blender: none was found to read or write the .blend; name one by --blender or "
+        raise InputError("blender: none was found to read or write .blend and .vdb files; name one by --blender or "
                          "MAQUETTE_BLENDER, or put it on the PATH")
     return _script_words(program)
 

@@ -287,7 +287,8 @@ def test_reading_a_capture_needs_numpy_alone_as_in_blenders_python(tmp_path):
     write_transforms(tmp_path, ring(3), {"camera_angle_x": 0.8}, pictures="r_{}")
     code = ("import sys\nfor name in ('PIL', 'OpenEXR', 'scipy', 'torch', 'trimesh'): sys.modules[name] = None\n"
             "from pathlib import Path\nfrom maquette.formats.inputs import gather\n"
-            "print(gather('capture', [Path(sys.argv[1])], Path(sys.argv[2]), None)['views'])")
+            "from maquette.recipes.capture import Capture\n"
+            "print(gather('capture', [Path(sys.argv[1])], Path(sys.argv[2]), Capture())['views'])")
     done = subprocess.run([sys.executable, "-c", code, tmp_path, tmp_path / "job"], capture_output=True, text=True)
     assert done.stdout == "3\n", done.stderr
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maquette.formats import points, solids
+from maquette.formats import octree, points, solids
 from maquette.formats.grids import Grid
 from maquette.formats.mesh import Mesh
 from maquette.formats.points import Points, read_points
@@ -148,3 +148,13 @@ def test_the_points_of_real_scans_are_read(shared: Path) -> None:
     assert len(kitten.positions) == 5210 and kitten.normals is not None
     assert len(mug.positions) == 104640 and mug.normals is None
     assert points.ply_faces(shared / "data/scans/abc0_mesh.ply") == 16158
+
+
+def test_an_octree_is_a_solid(tmp_path: Path) -> None:
+    filled = np.zeros((4, 4, 4), bool)
+    filled[1:3, 1:3, 1:3] = True
+    tree = octree.from_dense(filled, np.eye(4))
+    octree.write_octree(tree, tmp_path / "a.octree")
+    solids.write_solids([solids.read_solid(tmp_path / "a.octree")], tmp_path / "input")
+    [found] = solids.read_solids(tmp_path / "input")
+    assert isinstance(found, octree.Octree) and np.array_equal(found.filled(), filled)

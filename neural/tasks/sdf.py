@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...formats.grids import Grid
 from ...formats.mesh import Mesh
+from ...formats.octree import Octree
 from ...formats.points import Points
 from ...formats.solids import Solid, read_solids
 from ...recipes.errors import InputError
@@ -22,7 +24,7 @@ from ..meshing.dual_contouring import contour
 from ..meshing.marching_cubes import triangulate
 from ..meshing.near_surface import near_surface
 from ..training.distance import fit_distance
-from .voxels import mesh_of
+from .voxels import surface, tree_of
 
 
 def run(context: Context) -> None:
@@ -57,7 +59,9 @@ def _distance(context: Context, solid: Solid) -> Distance:
             context.warn(f"points: {found.guessed:.0%} of the surface is made up, because no points lie there; scan "
                          "the other sides, too")
         return found
-    return MeshDistance(solid if isinstance(solid, Mesh) else mesh_of(solid, Voxels()))
+    if isinstance(solid, Grid):
+        solid = tree_of(solid, Voxels().threshold)
+    return MeshDistance(surface(solid, "marching-cubes") if isinstance(solid, Octree) else solid)
 
 
 def _shaped(context: Context, parts: Sequence[Distance], recipe: Sdf) -> Distance:

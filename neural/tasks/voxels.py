@@ -42,11 +42,6 @@ def run(context: Context) -> None:
     context.progress(1.0)
 
 
-def mesh_of(grid: Grid, recipe: Voxels) -> Mesh:
-    """The grid's surface by the recipe's method, in the world."""
-    return surface(tree_of(grid, recipe.threshold), recipe.method)
-
-
 def surface(tree: Octree, method: str) -> Mesh:
     """The surface of an octree by a method of the recipe."""
     return octree.cubify(tree) if method == "cubify" else triangulate(octree.surface_cells(tree))
@@ -68,8 +63,8 @@ def tree_of(grid: Grid, threshold: float) -> Octree:
     tree = from_blocks(read, grid.values.shape, grid.world_from_grid, outside=outside,
                        signed_distance=grid.signed_distance)
     if not (tree.states == FULL).any():
-        raise InputError(f"threshold: no value of the grid reaches {threshold:g} (the largest is "
-                         f"{grid.values.max():g}); lower it")
+        raise InputError(f"grid: no value reaches the threshold of {threshold:g} (the largest is "
+                         f"{grid.values.max():g}); lower that, or raise the values")
     return tree
 
 
