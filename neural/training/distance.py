@@ -16,7 +16,7 @@ from ...recipes.errors import InputError
 from ..fields.implicit import BATCH, FORMAT, NETWORKS, Frame, NeuralDistance
 from ..geometry.distance import Distance
 from . import loop
-from .picture import halves_products
+from .precision import has_fast_bfloat16
 
 # Samples lie evenly within these distances of the surface, in the normalised frame (DeepSDF, section 5, takes
 # Gaussians of these deviations), and in the whole frame: so many of each kind in a hundred.
@@ -99,7 +99,7 @@ class DistanceTrainer:
         index = torch.randint(len(self._points), (s.batch,), generator=_generator(self._seed, self._steps))
         index = index.sort().values.to(self._device)  # neighbours read the same rows
         self._steps += 1
-        halved = s.bfloat16 and halves_products(self._device)
+        halved = s.bfloat16 and has_fast_bfloat16(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=halved):
             values = self._network(self._points[index])
         truth = self._distances[index]

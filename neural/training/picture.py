@@ -15,6 +15,7 @@ from ...recipes.picture import Picture
 from ..evaluation.pictures import psnr
 from ..fields.picture import extent_of, make_network, pixel_centres, sample
 from . import loop
+from .precision import has_fast_bfloat16
 from .state import adam_state, load_adam_state
 
 BATCH = 2048  # pixels in a step
@@ -22,14 +23,6 @@ BATCH = 2048  # pixels in a step
 # and 1e-4 for SIREN, over thousands of steps on a GPU that see the whole picture each: a step on a part of it that is
 # to bring as much within half a minute must be longer.
 RATES, FALL = {"relu": 5e-3, "fourier": 5e-3, "siren": 1e-3}, 0.01
-
-
-def halves_products(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 at twice the speed and more: the CPUs that have instructions for it."""
-    if device.type != "cpu":
-        return False
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 class PictureTrainer:
@@ -46,7 +39,7 @@ class PictureTrainer:
             chosen = torch.from_numpy(among).view(-1)
             places, colours = places[chosen], colours[chosen]
         self._places, self._colours = places.to(device), colours.to(device)
-        self._in_bfloat16 = halves_products(device)
+        self._in_bfloat16 = has_fast_bfloat16(device)
         self._rate, self._order = RATES[recipe.network], torch.zeros(0, dtype=torch.long)
         self.network: nn.Module = make_network(recipe.network, channels, self.extent, width=recipe.width,
                                                layers=recipe.layers, sigma=recipe.sigma, seed=seed).to(device)

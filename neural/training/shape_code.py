@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..predictors.deepsdf import CLAMP, AutoDecoder, Layers, decode
-from .shapes import half_is_fast
+from .precision import has_fast_bfloat16
 
 STEPS = 800
 RATES = 5e-3, 5e-4  # Adam's for the codes, before and from the middle on
@@ -57,7 +57,7 @@ def fit_codes(layers: Layers, start: Tensor, samples: Tensor, placing: Placing |
     then measured in the samples' frame, or shrinking everything would make them small. The error is the mean of the
     last tenth of the steps. Of several shapes codes are found in half precision where it is fast.
     """
-    half = len(start) > 1 and half_is_fast(start.device)
+    half = len(start) > 1 and has_fast_bfloat16(start.device)
     layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
     codes = start.detach().clone().requires_grad_()
     groups: list[dict[str, Any]] = [{"params": [codes], "lr": RATES[0]}]

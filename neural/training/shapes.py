@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..predictors.deepsdf import Architecture, AutoDecoder, decode, shape_loss
+from .precision import has_fast_bfloat16
 from .state import adam_state, load_adam_state
 
 # Adam's rates for the decoder and the codes, twice the authors', and how often they are halved in a training.
@@ -31,7 +32,7 @@ class ShapeTrainer:
         self.network = AutoDecoder(architecture, len(samples), torch.Generator().manual_seed(seed)).to(device)
         self._optimizer = torch.optim.Adam([{"params": list(self.network.decoder.parameters())},
                                             {"params": [self.network.codes]}], fused=True)
-        self._half = half_is_fast(device)
+        self._half = has_fast_bfloat16(device)
         self.losses: list[float] = []  # of every step
 
     def warm_up(self) -> None:
@@ -72,13 +73,6 @@ class ShapeTrainer:
         pick = torch.randint(points, (len(shapes), 2, each), generator=generator)
         rows = self._samples[shapes[:, None, None], torch.arange(2)[:, None], pick]
         return shapes.to(self._device), rows.flatten(1, 2).to(self._device)
-
-
-def half_is_fast(device: torch.device) -> bool:
-    """Whether products of bfloat16 have instructions of their own; sums stay float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def held_out(names: Sequence[str], percent: float, seed: int) -> list[int]:
