@@ -81,7 +81,7 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
     recipe = request.recipe()
     if request.out:
         _check_out(request, request.out, ENDINGS[recipe.output])
-    if not request.inputs and recipe.input != "none" and not request.is_of_open_scene():
+    if not request.inputs and recipe.input not in ("none", "ends") and not request.is_of_open_scene():
         raise InputError(f"input: none was given; {recipe.example}")
     for path in request.inputs:
         if not path.exists():
