@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from ..jobs.folder import Status
+from ..recipes import tasks
 from . import state
 from .tasks import Sidebar, duration
 
@@ -51,11 +52,11 @@ def draw_job(layout: bpy.types.UILayout, name: str, status: Status) -> None:
 
 
 def title(name: str) -> str:
-    """A job's folder, task-date-time-number, as its task and the time of its start; any other name as it is."""
+    """A job's folder, task-date-time-number, as its task's label and the time of its start; any other as it is."""
     try:
         task, _, start, _ = name.split("-")
-        return f"{task.capitalize()}, {start[:2]}:{start[2:4]}:{start[4:]}"
-    except ValueError:
+        return f"{tasks()[task].label}, {start[:2]}:{start[2:4]}:{start[4:]}"
+    except (ValueError, KeyError):
         return name
 
 

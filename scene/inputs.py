@@ -218,12 +218,17 @@ def gather_ends(context: bpy.types.Context, recipe: Recipe, folder: Path, on_pro
 
 
 def end_names(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
-    return selected_names(context, recipe) if _objects(recipe) else {}
+    return selected_names(context, recipe) if _objects(recipe) else nothing(context, recipe)
 
 
 def selected_names(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
     """What a result is remembered to be made of."""
     return {"sources": [o.name for o in solids.selected(context, solids.SOLIDS)]}
+
+
+def nothing(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
+    """What is made of nothing has no place of its own, and is inserted where new objects are."""
+    return {"sources": []}
 
 
 SOURCES = {
@@ -237,5 +242,5 @@ SOURCES = {
     "shapes": Source(shapes_ready, shapes_summary, gather_shapes),
     "ends": Source(ends_ready, ends_summary, gather_ends, origin=end_names),
     "none": Source(lambda context, recipe: None, lambda context, recipe: {},
-                   lambda context, recipe, folder, on_progress: None),
+                   lambda context, recipe, folder, on_progress: None, origin=nothing),
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import bpy
 
+from ..formats.model import find_model, read_about
 from ..recipes import InputError, Parameter, Recipe, tasks
 
 # Subtype and unit of a recipe's unit: what Blender shows and converts.
@@ -13,6 +14,19 @@ FLOAT_UNITS = {"s": {"subtype": "TIME_ABSOLUTE", "unit": "TIME_ABSOLUTE"}, "m": 
                "%": {"subtype": "PERCENTAGE"}, "rad": {"subtype": "ANGLE"}}
 INT_UNITS = {"px": {"subtype": "PIXEL"}, "%": {"subtype": "PERCENTAGE"}}
 INT_MAX = 2**31 - 1
+
+
+def _shapes_of_model(settings: Any, context: bpy.types.Context, typed: str) -> list[str]:
+    """What the settings' model was trained on, of which a user picks one."""
+    try:
+        names = read_about(find_model(settings.model)).get("names", [])
+    except InputError:
+        return []  # its task says what is wrong
+    return [name for name in names if typed.lower() in name.lower()]
+
+
+# Texts that are suggested while they are typed, by the parameter's name.
+SUGGESTED = {"start": _shapes_of_model, "end": _shapes_of_model, "like": _shapes_of_model}
 
 
 def blender_property(parameter: Parameter) -> Any:
@@ -24,6 +38,8 @@ def blender_property(parameter: Parameter) -> Any:
     if parameter.type is bool:
         return bpy.props.BoolProperty(**common)
     if parameter.type is str:
+        if parameter.name in SUGGESTED:
+            common["search"] = SUGGESTED[parameter.name]
         return bpy.props.StringProperty(**common)
     units = INT_UNITS if parameter.type is int else FLOAT_UNITS
     common |= units.get(parameter.unit, {})

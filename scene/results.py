@@ -110,6 +110,12 @@ def save_copy(path: Path) -> None:
                          "choose another folder or mend its permissions") from None
 
 
+def _place(scene: bpy.types.Scene, job: Done, made: Any) -> None:
+    """Put what was made of nothing at the 3D cursor; all else is where its sources are."""
+    if job.target.get("sources") == []:
+        made.location = scene.cursor.location
+
+
 def _mark(thing: Any, job: Done) -> None:
     """Store on a data block what it was made by."""
     report = job.report()
@@ -129,6 +135,7 @@ def _insert_mesh(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.
         meshes.swap(target, mesh)
     else:
         target = meshes.new_object(mesh, _name(job.report()), _collection(scene))
+        _place(scene, job, target)
     for owner in (target, target.data):
         _mark(owner, job)
     return target
@@ -177,6 +184,7 @@ def _insert_morph(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types
     target: Any = scene.objects.get(replaces) if replaces else None
     if target is None or (target.type == "MESH") != found.shared:
         target = morph.new_object(found, _name(job.report()), _collection(scene))
+        _place(scene, job, target)
     else:
         if found.shared:
             target.shape_key_clear()

@@ -604,6 +604,20 @@ def check_the_active_cube_loses_what_the_other_covers() -> None:
     np.testing.assert_allclose([corners.min(axis=0), corners.max(axis=0)], [[-1, -1, -1], [0, 1, 1]], atol=0.02)
 
 
+def check_a_random_shape_stands_at_the_cursor_and_the_models_shapes_are_suggested() -> None:
+    scene = bpy.context.scene
+    scene.cursor.location = (1, 2, 3)
+    settings = scene.maquette.shape_random
+    names = part("scene.properties").SUGGESTED["like"](settings, bpy.context, "TABLE")
+    assert len(names) > 3 and all("table" in name for name in names)
+    settings.like, settings.resolution = names[0], 16
+    assert bpy.ops.maquette.reconstruct_shape_random() == {"FINISHED"}
+    made = next(o for o in scene.objects if "maquette_job" in o)
+    assert tuple(made.location) == (1, 2, 3)
+    settings.model = "no such model"
+    assert part("scene.properties").SUGGESTED["like"](settings, bpy.context, "") == []
+
+
 def check_a_morph_moves_by_its_slider() -> None:
     morph, formats, mesh_class = part("scene.morph"), part("formats.morph"), part("formats.mesh").Mesh
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
