@@ -59,8 +59,9 @@ def test_windings_equal_the_reference_where_points_lie_on_edges_and_corners():
 
 
 def test_a_point_is_inside_another_groups_box_but_never_inside_its_own():
-    triangles = np.concatenate((box((0, 0, 0), (9, 9, 9)), box((2, 2, 2), (4, 4, 4))))
+    vertices = np.concatenate((box((0, 0, 0), (9, 9, 9)), box((2, 2, 2), (4, 4, 4)))).reshape(-1, 3)
+    faces = np.arange(len(vertices)).reshape(-1, 3)
     group = np.repeat([0, 1], 12)
     points, own = np.array([[3, 3, 3], [3, 3, 3], [3, 3, 12], [1, 1, 1]], float), np.array([1, 0, 1, 0])
     for method in (inside_another, columns_reference.inside_another):
-        assert method(points, own, triangles, group).tolist() == [True, True, False, False]
+        assert method(points, own, vertices, faces, group).tolist() == [True, True, False, False]

@@ -20,26 +20,38 @@ def audit(mesh: Mesh) -> dict[str, int]:
     inside another, closed one. zero_area_faces are smaller than 1e-14 of the squared diagonal. faces are triangles,
     two for each of the quads: quads / (faces − quads) is the share of quads among the polygons.
     """
-    used = len(np.unique(mesh.faces))
+    used = np.count_nonzero(topology.used_vertices(mesh))
     found = topology.edges(mesh.faces)
-    count = found.count
-    pairs = found.start[:-1][count == 2]
-    flipped = int((found.forward[pairs] == found.forward[pairs + 1]).sum())
-    fan = topology.fans(mesh.faces, topology.neighbours(found))
-    fans_at = np.bincount(mesh.faces.reshape(-1)[np.unique(fan, return_index=True)[1]], minlength=1)
+    sides, edges = np.bincount(found.count, minlength=3), len(found.count)  # edges by how many sides they have
+    flipped = _flipped(found)
+    pairs = topology.neighbours(found)
+    del found
+    fan = topology.fans(mesh.faces, pairs)
+    del pairs
+    fans_at = np.bincount(topology.vertex_of_fans(mesh.faces, fan), minlength=1)
+    del fan
     component = topology.face_components(mesh)
     components = int(component.max(initial=-1)) + 1
     result = {
-        "vertices": len(mesh.vertices), "faces": len(mesh.faces), "open_edges": int((count == 1).sum()),
-        "nonmanifold_edges": int((count > 2).sum()), "flipped_edges": flipped,
+        "vertices": len(mesh.vertices), "faces": len(mesh.faces), "open_edges": int(sides[1]),
+        "nonmanifold_edges": int(sides[3:].sum()), "flipped_edges": flipped,
         "nonmanifold_vertices": int((fans_at > 1).sum()), "components": components,
         "inner_shells": len(topology.inner_components(mesh, component)),
         "zero_area_faces": int((topology.face_areas(mesh) <= _NO_AREA * mesh.diagonal() ** 2).sum())}
     if mesh.quads:
         result["quads"] = mesh.quads
-    if components and (count == 2).all() and not flipped and not result["nonmanifold_vertices"]:
-        result["genus"] = components - (used - len(count) + len(mesh.faces)) // 2
+    if components and sides[2] == edges and not flipped and not result["nonmanifold_vertices"]:
+        result["genus"] = components - (used - edges + len(mesh.faces)) // 2
     return result
+
+
+def _flipped(found: topology.Edges) -> int:
+    """How many edges have two sides that run the same way."""
+    count, starts, ends = 0, found.start[:-1], found.start[1:]
+    for part in topology.chunks(len(starts)):
+        first = starts[part][ends[part] - starts[part] == 2]
+        count += np.count_nonzero(found.forward[first] == found.forward[first + 1])
+    return count
 
 
 def is_closed(figures: dict[str, int]) -> bool:

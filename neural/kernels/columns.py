@@ -50,11 +50,13 @@ def column_windings(triangles: np.ndarray, size: tuple[int, int, int]) -> np.nda
     return Columns(triangles, size).grid()
 
 
-def inside_another(points: np.ndarray, own: np.ndarray, triangles: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Which points (N, 3) lie inside the closed surface of a group of triangles other than their `own` (N,).
+def inside_another(points: np.ndarray, own: np.ndarray, vertices: np.ndarray, faces: np.ndarray, group: np.ndarray
+                   ) -> np.ndarray:
+    """Which points (N, 3) lie inside the closed surface of a group of faces (F, 3) other than their `own` (N,).
 
     group: (F,) ascending.
     """
     return body("columns", torch.device("cpu")).inside_another(
-        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(own, np.int64),
-        np.ascontiguousarray(triangles, np.float64), np.ascontiguousarray(group, np.int64))
+        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(own, np.int32),
+        np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32),
+        np.ascontiguousarray(group, np.int32))

@@ -67,17 +67,21 @@ def _cross(triangles, nx, ny, place, column, height, step):  # noqa: ANN001, ANN
 
 
 @compiled
-def inside_another(points, own, triangles, group):  # noqa: ANN001, ANN201
+def inside_another(points, own, vertices, faces, group):  # noqa: ANN001, ANN201
     inside = np.zeros(len(points), np.bool_)
     for i in prange(len(points)):
+        triangle = np.empty((3, 3))
         winding, current = 0, -1
-        for f in range(len(triangles)):
+        for f in range(len(faces)):
             if group[f] != current:
                 if winding != 0:
                     break
                 current = group[f]
             if current != own[i]:
-                sign, height = _crossing(points[i, 0], points[i, 1], triangles[f])
+                for c in range(3):
+                    for axis in range(3):
+                        triangle[c, axis] = vertices[faces[f, c], axis]
+                sign, height = _crossing(points[i, 0], points[i, 1], triangle)
                 if height < points[i, 2]:
                     winding += sign
         inside[i] = winding != 0

@@ -25,11 +25,12 @@ def column_crossings(triangles: np.ndarray, nx: int, ny: int) -> tuple[np.ndarra
     return np.concatenate(columns), np.concatenate(heights), np.concatenate(steps)
 
 
-def inside_another(points: np.ndarray, own: np.ndarray, triangles: np.ndarray, group: np.ndarray) -> np.ndarray:
+def inside_another(points: np.ndarray, own: np.ndarray, vertices: np.ndarray, faces: np.ndarray, group: np.ndarray
+                   ) -> np.ndarray:
     inside = np.zeros(len(points), bool)
     for g in np.unique(group):
         winding = np.zeros(len(points), int)
-        for triangle in triangles[group == g]:
+        for triangle in vertices.astype(np.float64)[faces[group == g]]:
             sign, height = crossing(points[:, 0], points[:, 1], triangle)
             winding += np.where(height < points[:, 2], sign, 0)
         inside |= (winding != 0) & (own != g)

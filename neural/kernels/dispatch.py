@@ -31,10 +31,19 @@ def _numba() -> ModuleType | None:
 
 def compiled(function: Callable) -> Callable:
     """Compile a fused body with numba: machine code is cached, loops over `prange` run on all threads."""
+    return _cached(function, parallel=True)
+
+
+def sequential(function: Callable) -> Callable:
+    """Compile a fused body of which each step needs the one before: machine code is cached."""
+    return _cached(function, parallel=False)
+
+
+def _cached(function: Callable, *, parallel: bool) -> Callable:
     numba = _numba()
     assert numba is not None, "fused bodies are imported only where numba is"
     # Products and sums may contract to one instruction; nothing that reorders sums is allowed.
-    options = {"parallel": True, "fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
+    options = {"parallel": parallel, "fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
     try:
         return numba.njit(function, cache=True, **options)
     except RuntimeError:  # No folder that numba could write to: compile anew each time.

@@ -25,11 +25,13 @@ def remove_inner_shells(mesh: Mesh) -> Mesh:
 
 def keep_faces(mesh: Mesh, keep: np.ndarray) -> Mesh:
     """The chosen faces (F,) bool, and the vertices that they use in their order; a quad stays one if whole."""
-    if keep.all() and len(np.unique(mesh.faces)) == len(mesh.vertices):
+    if not keep.all():
+        mesh = mesh.chosen_faces(keep)
+    used = topology.used_vertices(mesh)
+    if used.all():
         return mesh
-    mesh = mesh.chosen_faces(keep)
-    used, faces = np.unique(mesh.faces, return_inverse=True)
-    return replace(mesh, vertices=mesh.vertices[used], faces=faces.reshape(-1, 3),
+    number = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return replace(mesh, vertices=mesh.vertices[used], faces=topology.gathered(number, mesh.faces),
                    normals=None if mesh.normals is None else mesh.normals[used],
                    colors=None if mesh.colors is None else mesh.colors[used])
 
@@ -67,10 +69,8 @@ def split_nonmanifold(mesh: Mesh) -> Mesh:
     mesh = remove_folds(mesh)
     found = topology.edges(mesh.faces)
     pairs = np.concatenate([topology.neighbours(found)[_between_two(found)], _pairs_at_crowded(mesh, found)])
-    fan = topology.fans(mesh.faces, pairs)
-    vertex = mesh.faces.reshape(-1)
-    _, first, corner_fan = np.unique(fan, return_index=True, return_inverse=True)
-    old = vertex[first]
+    corner_fan = topology.fans(mesh.faces, pairs)
+    old = topology.vertex_of_fans(mesh.faces, corner_fan)
     several = np.bincount(old, minlength=len(mesh.vertices))[old] > 1
     if several.any():
         position = mesh.vertices[old].astype(np.float64)
@@ -111,9 +111,7 @@ def _split_middles(mesh: Mesh, pairs: np.ndarray) -> Mesh:
 def _between_two(found: topology.Edges) -> np.ndarray:
     """Of the neighbouring sides, those at an edge that has only them."""
     crowded = np.repeat(found.count > 2, found.count)
-    same = np.ones(max(len(found.corner) - 1, 0), bool)
-    same[found.start[1:-1] - 1] = False
-    return ~crowded[:-1][same]
+    return ~crowded[:-1][topology.follows(found)]
 
 
 def _pairs_at_crowded(mesh: Mesh, found: topology.Edges) -> np.ndarray:
@@ -121,10 +119,11 @@ def _pairs_at_crowded(mesh: Mesh, found: topology.Edges) -> np.ndarray:
     pairs = [np.empty((0, 2), np.int64)]
     vertices = mesh.vertices.astype(np.float64)
     vertex = mesh.faces.reshape(-1)
-    for edge in np.flatnonzero(found.count > 2):
+    edges = np.flatnonzero(found.count > 2)
+    for edge, ends in zip(edges, found.ends[edges], strict=True):
         sides = slice(found.start[edge], found.start[edge + 1])
         corner, forward = found.corner[sides], found.forward[sides]
-        origin, end = vertices[found.ends[edge]]
+        origin, end = vertices[ends]
         axis = (end - origin) / max(np.linalg.norm(end - origin), 1e-300)
         away = vertices[vertex[topology.next_corner(topology.next_corner(corner))]] - origin
         across = away - (away @ axis)[:, None] * axis

@@ -181,8 +181,7 @@ def _quads(cells: Cells, sheets: Sheets, crossings: Tensor, points: Tensor) -> M
     vertices = points[used].cpu().numpy() @ world[:3, :3].T + world[:3, 3]
     if not whole.all():  # at a border a vertex may be left with quads that share no edge
         fan = topology.fans(faces, topology.neighbours(topology.edges(faces)))
-        _, first, corner_fan = np.unique(fan, return_index=True, return_inverse=True)
-        vertices, faces = vertices[faces.reshape(-1)[first]], corner_fan.reshape(-1, 3)
+        vertices, faces = vertices[topology.vertex_of_fans(faces, fan)], fan.reshape(-1, 3)
     return Mesh(vertices, faces, quads=len(corners))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ...formats.mesh import Mesh
 from ..kernels.columns import inside_another
+from ..kernels.connections import components, sides_by_edge
 
 # Faces of a component that are tried before it counts as lying inside another: two parts that overlap do not.
 _POINTS = 64
+_AT_ONCE = 1 << 18  # faces; whole arrays of indices and of float64 would be larger than the mesh
 
 
 @dataclass(frozen=True)
@@ -22,29 +23,30 @@ class Edges:
     A side goes from the corner `corner` of the flattened faces to the next corner of the same face.
     """
 
-    ends: np.ndarray  # (E, 2) vertices, the lesser first
-    start: np.ndarray  # (E + 1,) where each edge's sides begin
-    corner: np.ndarray  # (S,) the corner that a side begins at
+    vertex: np.ndarray  # (3F,) int32 the flattened faces
+    start: np.ndarray  # (E + 1,) int32 where each edge's sides begin
+    corner: np.ndarray  # (S,) int32 the corner that a side begins at
     forward: np.ndarray  # (S,) whether it runs from the lesser vertex to the greater
 
     @property
     def count(self) -> np.ndarray:
-        """How many sides each edge has: 2 in a closed manifold."""
+        """How many sides each edge has (E,): 2 in a closed manifold."""
         return np.diff(self.start)
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The edges' vertices (E, 2) int32, the lesser first."""
+        corner = self.corner[self.start[:-1]]
+        ends = np.stack((self.vertex[corner], self.vertex[next_corner(corner)]), axis=1)
+        ends.sort(axis=1)
+        return ends
 
 
 def edges(faces: np.ndarray) -> Edges:
     """The edges of faces (F, 3). A side of no length, from a vertex to itself, is none."""
-    sides = np.stack((faces, np.roll(faces, -1, axis=1)), axis=-1).reshape(-1, 2).astype(np.int64)
-    corner = np.flatnonzero(sides[:, 0] != sides[:, 1])
-    sides = sides[corner]
-    lesser, greater = sides.min(axis=1), sides.max(axis=1)
-    key = lesser * (int(faces.max(initial=0)) + 1) + greater
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.flatnonzero(np.append(True, key[1:] != key[:-1])[:len(key)])
-    ends = np.stack((lesser, greater), axis=1)[order[first]]
-    return Edges(ends, np.append(first, len(key)), corner[order], (sides[:, 0] < sides[:, 1])[order])
+    faces = np.ascontiguousarray(faces, np.int32)
+    corner, start, forward = sides_by_edge(faces)
+    return Edges(faces.reshape(-1), start, corner, forward)
 
 
 def next_corner(corner: np.ndarray) -> np.ndarray:
@@ -53,36 +55,92 @@ def next_corner(corner: np.ndarray) -> np.ndarray:
 
 
 def fans(faces: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Number the fans of triangles around vertices, (3F,) one number a corner.
+    """Number the fans of triangles around vertices, (3F,) one number a corner, in the order of their first corners.
 
     pairs: (P, 2) sides, given by the corners they begin at, across which the surface goes on.
     """
     vertex = faces.reshape(-1)
-    one, other = pairs.T
-    turned = vertex[one] != vertex[other]  # opposite sides begin at opposite ends
-    begin = np.where(turned, next_corner(other), other)
-    end = np.where(turned, other, next_corner(other))
-    return _components(len(vertex), np.concatenate((one, next_corner(one))), np.concatenate((begin, end)))
+
+    def joined() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows in chunks(len(pairs)):
+            one, other = pairs[rows].T
+            turned = vertex[one] != vertex[other]  # opposite sides begin at opposite ends
+            yield one, np.where(turned, next_corner(other), other)
+            yield next_corner(one), np.where(turned, other, next_corner(other))
+
+    return components(len(vertex), joined())
+
+
+def vertex_of_fans(faces: np.ndarray, fan: np.ndarray) -> np.ndarray:
+    """The vertex that each fan is around, of the numbers that `fans` gives."""
+    vertex, found = faces.reshape(-1), np.empty(int(fan.max(initial=-1)) + 1, np.int32)
+    for part in chunks(len(fan)):
+        found[fan[part]] = vertex[part]
+    return found
 
 
 def neighbours(found: Edges) -> np.ndarray:
     """Sides (P, 2), by their corners, that share an edge: each with the next one there."""
+    same = follows(found)
+    pairs = np.empty((np.count_nonzero(same), 2), np.int32)
+    pairs[:, 0], pairs[:, 1] = found.corner[:-1][same], found.corner[1:][same]
+    return pairs
+
+
+def follows(found: Edges) -> np.ndarray:
+    """Whether the side behind each, but the last, lies on the same edge, (S − 1,) bool."""
     same = np.ones(max(len(found.corner) - 1, 0), bool)
     same[found.start[1:-1] - 1] = False
-    return np.stack((found.corner[:-1], found.corner[1:]), axis=1)[same]
+    return same
 
 
 def face_components(mesh: Mesh) -> np.ndarray:
-    """The connected component of each face (F,); what shares a vertex is connected."""
-    a, b, c = mesh.faces.T
-    of_vertex = _components(len(mesh.vertices), np.concatenate((a, b)), np.concatenate((b, c)))
-    return np.unique(of_vertex[a], return_inverse=True)[1]
+    """The connected component of each face (F,), by their first vertices; what shares a vertex is connected."""
+    a = mesh.faces[:, 0]
+    of_vertex = components(len(mesh.vertices), ((mesh.faces[rows, i], mesh.faces[rows, i + 1])
+                                                for rows in chunks(len(a)) for i in (0, 1)))
+    return _renumbered(gathered(of_vertex, a))
+
+
+def _renumbered(component: np.ndarray) -> np.ndarray:
+    """Numbers without gaps, in the same order."""
+    used = marked(int(component.max(initial=-1)) + 1, component)
+    return gathered(np.cumsum(used, dtype=np.int32) - np.int32(1), component)
+
+
+def used_vertices(mesh: Mesh) -> np.ndarray:
+    """Which vertices a face names, (V,) bool."""
+    return marked(len(mesh.vertices), mesh.faces)
+
+
+def marked(count: int, index: np.ndarray) -> np.ndarray:
+    """Which of `count` numbers are in an array, (count,) bool."""
+    found = np.zeros(count, bool)
+    for rows in chunks(len(index)):
+        found[index[rows]] = True
+    return found
+
+
+def gathered(table: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """table[index] without a copy of the index in 64 bits."""
+    found = np.empty((*index.shape, *table.shape[1:]), table.dtype)
+    for rows in chunks(len(index)):
+        found[rows] = table[index[rows]]
+    return found
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices that cover `count` rows."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
 
 
 def face_areas(mesh: Mesh) -> np.ndarray:
     """(F,) float64, square metres."""
-    a, b, c = np.moveaxis(mesh.triangles().astype(np.float64), 1, 0)
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    areas = np.empty(len(mesh.faces))
+    for rows in chunks(len(areas)):
+        a, b, c = np.moveaxis(mesh.vertices[mesh.faces[rows]].astype(np.float64), 1, 0)
+        areas[rows] = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    return areas
 
 
 def inner_components(mesh: Mesh, component: np.ndarray) -> np.ndarray:
@@ -95,17 +153,15 @@ def inner_components(mesh: Mesh, component: np.ndarray) -> np.ndarray:
     is_open = np.isin(np.arange(count), component[found.corner[found.start[:-1][unpaired]] // 3])
     order = np.argsort(component, kind="stable")
     start = np.searchsorted(component[order], np.arange(count + 1))
-    triangles = mesh.triangles().astype(np.float64)
     walls = order[~is_open[component[order]]]
+    faces, group = mesh.faces[walls], component[walls]
+    del found, unpaired, walls
     inner = np.arange(count)
     for points in (1, _POINTS):  # one point rules out most components
         spread = [order[np.linspace(start[i], start[i + 1] - 1, points).astype(int)] for i in inner]
         probe = np.concatenate([np.empty(0, np.int64), *spread])
-        inside = inside_another(triangles[probe].mean(axis=1), component[probe], triangles[walls], component[walls])
+        centres = mesh.vertices[mesh.faces[probe]].astype(np.float64).mean(axis=1)
+        inside = inside_another(centres, component[probe], mesh.vertices, faces, group)
         inner = inner[inside.reshape(-1, points).all(axis=1)]
     return inner
 
-
-def _components(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    graph = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    return connected_components(graph, directed=False)[1]
