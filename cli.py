@@ -6,9 +6,12 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +32,7 @@ def main(arguments: list[str], *, in_blender: bool = False, python: str | Path |
     and `python` is the backend's, which does everything else.
     """
     as_json = "--json" in arguments
+    _on_termination(signal.default_int_handler)  # it cancels as Ctrl-C does
     try:
         options = _parser().parse_args(arguments)
         if options.word not in _LIGHT and not _is_here(options, in_blender):
@@ -60,11 +64,17 @@ def _in_backend(arguments: list[str], python: Path, in_blender: bool) -> int:
         import bpy
         env.setdefault("MAQUETTE_BLENDER", bpy.app.binary_path)
     child = subprocess.Popen([python, process.ROOT, *arguments], env=env)
+    _on_termination(lambda *_: child.terminate())
     while True:
         try:
             return child.wait()
         except KeyboardInterrupt:  # it has heard Ctrl-C itself and is ending
             continue
+
+
+def _on_termination(act: Callable[..., Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # no other may say what a signal does
+        signal.signal(signal.SIGTERM, act)
 
 
 def _say_error(error: MaquetteError, as_json: bool) -> None:

@@ -216,13 +216,14 @@ def test_a_failure_in_json_is_a_line_of_json(maquette: Maquette) -> None:
                                                                    "in it"}
 
 
-def test_ctrl_c_cancels_within_two_seconds_and_says_how_to_resume(maquette: Maquette, jobs: Path, tmp_path: Path,
-                                                                  house: ModuleType) -> None:
+@pytest.mark.parametrize("word", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_and_kill_cancel_within_two_seconds_and_say_how_to_resume(
+        maquette: Maquette, jobs: Path, tmp_path: Path, house: ModuleType, word: str) -> None:
     child = maquette.start("rehearsal", "transforms.json", "-o", "x.glb", "--steps", "150")
     job = wait_for_stage(jobs, "Counting")
     pid = json.loads((job / "worker.json").read_text())["pid"]
     began = time.monotonic()
-    child.send_signal(signal.SIGINT)
+    child.send_signal(getattr(signal, word))
     _, said = child.communicate(timeout=10)
     assert time.monotonic() - began < 2.0 and house.jobs.machine.start_of(pid) is None
     assert child.returncode == 3
