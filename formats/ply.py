@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from .mesh import Mesh
 _TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
           "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
           "float32": "f4", "float64": "f8"}
+_AT_ONCE = 1 << 16
 
 
 def write_ply(mesh: Mesh, colors: np.ndarray | None, path: Path) -> None:
@@ -20,15 +22,24 @@ def write_ply(mesh: Mesh, colors: np.ndarray | None, path: Path) -> None:
         columns.append((("nx", "ny", "nz"), "float", mesh.normals))
     if colors is not None:
         columns.append((("red", "green", "blue"), "uchar", colors))
-    vertices = np.empty(len(mesh.vertices), [(n, "<" + _TYPES[word]) for names, word, _ in columns for n in names])
-    for names, _, values in columns:
-        for name, column in zip(names, values.T, strict=True):
-            vertices[name] = column
-    blocks = [_rows(mesh.faces.reshape(-1)[polygons]) for polygons in mesh.polygons()]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}",
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(mesh.vertices)}",
               *(f"property {word} {name}" for names, word, _ in columns for name in names),
-              *_face_header(sum(map(len, blocks)))]
-    path.write_bytes(b"".join(["\n".join(header).encode(), vertices.tobytes(), *(rows.tobytes() for rows in blocks)]))
+              *_face_header(len(mesh.faces) - mesh.quads)]
+    form = np.dtype([(name, "<" + _TYPES[word]) for names, word, _ in columns for name in names])
+    first, second = mesh.faces[:2 * mesh.quads:2], mesh.faces[1:2 * mesh.quads:2]
+    triangles = mesh.faces[2 * mesh.quads:]
+    with open(path, "wb") as file:
+        file.write("\n".join(header).encode())
+        for part in _parts(len(mesh.vertices)):
+            vertices = np.empty(len(mesh.vertices[part]), form)
+            for names, _, values in columns:
+                for name, column in zip(names, values[part].T, strict=True):
+                    vertices[name] = column
+            file.write(vertices.tobytes())
+        for part in _parts(mesh.quads):
+            file.write(_rows(np.column_stack((first[part], second[part, 2]))).tobytes())
+        for part in _parts(len(triangles)):
+            file.write(_rows(triangles[part]).tobytes())
 
 
 def in_triangles(data: bytes) -> bytes:
@@ -76,6 +87,11 @@ def _fans(data: np.ndarray, polygons: np.ndarray, index: np.dtype) -> np.ndarray
             triangles.append(held[:, [0, i, i + 1]])
             rank.append(chosen)
     return np.concatenate(triangles)[np.argsort(np.concatenate(rank), kind="stable")]
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Rows that are written at once: a copy of the whole mesh would be large."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
 
 
 def _rows(corners: np.ndarray, order: str = "<") -> np.ndarray:

@@ -53,6 +53,7 @@ class Running:
         self._say()
 
     def stage(self, name: str, upto: float) -> None:
+        machine.return_free_memory()  # of the stage before
         self._stage, self._message = name, ""
         self._from, self._upto, self._done = self._upto, upto, self._upto
         print(f"{time.monotonic() - self._began:8.1f} s  {name}", flush=True)
@@ -279,6 +280,7 @@ def _write_result(job: Job) -> None:
     """Write the result in the form that the job's target asks for, so that any Python can hand it over."""
     name = job.target.get("files")
     if name:
+        machine.return_free_memory()
         folder = job.result_files()
         folder.mkdir()
         form = FORMS[job.recipe.output]

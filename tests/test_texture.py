@@ -6,7 +6,7 @@ import pytest
 from maquette.formats.mesh import Mesh
 from maquette.neural.geometry.posed import PosedPicture
 from maquette.neural.kernels import blend_fused, blend_reference, raster_reference
-from maquette.neural.kernels.raster import rasterise
+from maquette.neural.kernels.raster import blank, rasterise
 from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.meshing.raster import portrait, project, render, sample_texture
 from maquette.neural.meshing.texture import _views, bake
@@ -78,9 +78,12 @@ def test_fused_and_reference_draw_the_same():
     rng = np.random.default_rng(0)
     corners = np.concatenate((rng.uniform(-10, 50, (80, 3, 2)), rng.uniform(-0.2, 3, (80, 3, 1))), axis=2)
     corners[::9, :, 2] = 1  # equal depths: the first wins
-    fast, slow = rasterise(corners, 37, 41), raster_reference.rasterise(corners, 37, 41)
-    assert np.array_equal(fast.face, slow[0])
-    assert np.allclose(fast.weights, slow[1], atol=1e-5) and np.allclose(fast.depth, slow[2], rtol=1e-6)
+    fast, slow = rasterise(corners, 37, 41), blank(37, 41)
+    raster_reference.draw(corners, 0, *slow)
+    assert np.array_equal(fast.face, slow.face)
+    assert np.allclose(fast.weights, slow.weights, atol=1e-5) and np.allclose(fast.depth, slow.depth, rtol=1e-6)
+    parts = rasterise(corners[30:], 37, 41, rasterise(corners[:30], 37, 41), 30)
+    assert all(np.array_equal(one, other) for one, other in zip(fast, parts, strict=True))
 
 
 def test_a_camera_looks_along_minus_z_with_y_up_and_row_0_on_top():

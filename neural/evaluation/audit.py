@@ -20,38 +20,39 @@ def audit(mesh: Mesh) -> dict[str, int]:
     inside another, closed one. zero_area_faces are smaller than 1e-14 of the squared diagonal. faces are triangles,
     two for each of the quads: quads / (faces − quads) is the share of quads among the polygons.
     """
-    used = np.count_nonzero(topology.used_vertices(mesh))
+    used = int(np.count_nonzero(topology.used_vertices(mesh)))
     found = topology.edges(mesh.faces)
-    sides, edges = np.bincount(found.count, minlength=3), len(found.count)  # edges by how many sides they have
-    flipped = _flipped(found)
-    pairs = topology.neighbours(found)
+    one, two, flipped = _counts(found)
+    edges = len(found.start) - 1
+    fan = topology.fans(mesh.faces, topology.neighbours(found))
     del found
-    fan = topology.fans(mesh.faces, pairs)
-    del pairs
     fans_at = np.bincount(topology.vertex_of_fans(mesh.faces, fan), minlength=1)
     del fan
     component = topology.face_components(mesh)
     components = int(component.max(initial=-1)) + 1
     result = {
-        "vertices": len(mesh.vertices), "faces": len(mesh.faces), "open_edges": int(sides[1]),
-        "nonmanifold_edges": int(sides[3:].sum()), "flipped_edges": flipped,
+        "vertices": len(mesh.vertices), "faces": len(mesh.faces), "open_edges": one,
+        "nonmanifold_edges": edges - one - two, "flipped_edges": flipped,
         "nonmanifold_vertices": int((fans_at > 1).sum()), "components": components,
         "inner_shells": len(topology.inner_components(mesh, component)),
         "zero_area_faces": int((topology.face_areas(mesh) <= _NO_AREA * mesh.diagonal() ** 2).sum())}
     if mesh.quads:
         result["quads"] = mesh.quads
-    if components and sides[2] == edges and not flipped and not result["nonmanifold_vertices"]:
+    if components and two == edges and not flipped and not result["nonmanifold_vertices"]:
         result["genus"] = components - (used - edges + len(mesh.faces)) // 2
     return result
 
 
-def _flipped(found: topology.Edges) -> int:
-    """How many edges have two sides that run the same way."""
-    count, starts, ends = 0, found.start[:-1], found.start[1:]
+def _counts(found: topology.Edges) -> tuple[int, int, int]:
+    """How many edges have one side, how many have two, and of how many these run the same way."""
+    one = two = flipped = 0
+    starts, ends = found.start[:-1], found.start[1:]
     for part in topology.chunks(len(starts)):
-        first = starts[part][ends[part] - starts[part] == 2]
-        count += np.count_nonzero(found.forward[first] == found.forward[first + 1])
-    return count
+        count = ends[part] - starts[part]
+        first = starts[part][count == 2]
+        one, two = one + int((count == 1).sum()), two + len(first)
+        flipped += int((found.forward[first] == found.forward[first + 1]).sum())
+    return one, two, flipped
 
 
 def is_closed(figures: dict[str, int]) -> bool:

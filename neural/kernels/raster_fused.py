@@ -10,16 +10,8 @@ from .dispatch import compiled
 _BANDS = 16
 
 
-def rasterise(corners: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    face = np.full((height, width), -1, np.int32)
-    weights = np.zeros((height, width, 3), np.float32)
-    depth = np.full((height, width), np.inf, np.float32)
-    _draw(corners, face, weights, depth)
-    return face, weights, depth
-
-
 @compiled
-def _draw(corners, face, weights, depth):  # noqa: ANN001, ANN202
+def draw(corners, first, face, weights, depth):  # noqa: ANN001, ANN201
     height, width = depth.shape
     for band in prange(_BANDS):
         top, bottom = band * height // _BANDS, (band + 1) * height // _BANDS - 1
@@ -46,5 +38,5 @@ def _draw(corners, face, weights, depth):  # noqa: ANN001, ANN202
                     u, v, w = u / az, v / bz, w / cz
                     here = 1.0 / (u + v + w)
                     if np.float32(here) < depth[j, i]:
-                        depth[j, i], face[j, i] = here, f
+                        depth[j, i], face[j, i] = here, first + f
                         weights[j, i, 0], weights[j, i, 1], weights[j, i, 2] = u * here, v * here, w * here

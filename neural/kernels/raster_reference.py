@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def rasterise(corners: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    face = np.full((height, width), -1, np.int32)
-    weights = np.zeros((height, width, 3), np.float32)
-    depth = np.full((height, width), np.inf, np.float32)
-    for number, (a, b, c) in enumerate(corners):
+def draw(corners: np.ndarray, first: int, face: np.ndarray, weights: np.ndarray, depth: np.ndarray) -> None:
+    height, width = depth.shape
+    for number, (a, b, c) in enumerate(corners, first):
         area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
         if not min(a[2], b[2], c[2]) > 0 or area == 0:
             continue
@@ -26,4 +24,3 @@ def rasterise(corners: np.ndarray, height: int, width: int) -> tuple[np.ndarray,
         hit = (np.minimum(np.minimum(*share[:2]), share[2]) >= 0) & (here.astype(np.float32) < depth[box])
         face[box][hit], depth[box][hit] = number, here[hit]
         weights[box][hit] = (over * here[..., None])[hit]
-    return face, weights, depth

@@ -68,8 +68,7 @@ def split_nonmanifold(mesh: Mesh) -> Mesh:
     """
     mesh = remove_folds(mesh)
     found = topology.edges(mesh.faces)
-    pairs = np.concatenate([topology.neighbours(found)[_between_two(found)], _pairs_at_crowded(mesh, found)])
-    corner_fan = topology.fans(mesh.faces, pairs)
+    corner_fan = topology.fans(mesh.faces, [*topology.neighbours(found, most=2), _pairs_at_crowded(mesh, found)])
     old = topology.vertex_of_fans(mesh.faces, corner_fan)
     several = np.bincount(old, minlength=len(mesh.vertices))[old] > 1
     if several.any():
@@ -106,12 +105,6 @@ def _split_middles(mesh: Mesh, pairs: np.ndarray) -> Mesh:
             faces[face, (here + 1) % 3] = new
             added.append(other)
     return Mesh(np.concatenate((mesh.vertices, points)), np.concatenate((faces, added)))
-
-
-def _between_two(found: topology.Edges) -> np.ndarray:
-    """Of the neighbouring sides, those at an edge that has only them."""
-    crowded = np.repeat(found.count > 2, found.count)
-    return ~crowded[:-1][topology.follows(found)]
 
 
 def _pairs_at_crowded(mesh: Mesh, found: topology.Edges) -> np.ndarray:

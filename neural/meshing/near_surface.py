@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...jobs.machine import return_free_memory
 from ...recipes.errors import InputError
 from ..geometry.distance import Distance
 from .cells import Cells
@@ -164,17 +165,19 @@ class _Search:
         plane = [n + 1 + n % 2 for n in self.lattice.shape[1:]]
         thickness = max(_TABLE // (plane[0] * plane[1]) // 2, 1) * 2
         tables = _Tables(thickness, plane, self.device)
-        nothing = torch.empty(0, 3, dtype=torch.int32, device=self.device)
-        parts = [(nothing, values[:0], torch.empty(0, 8, dtype=torch.int32, device=self.device))]
+        points = [torch.empty(0, 3, dtype=torch.int32, device=self.device)]
+        at_points, corners = [values[:0]], [torch.empty(0, 8, dtype=torch.int32, device=self.device)]
         for start in range(0, self.lattice.shape[0], thickness):
             low, high = torch.searchsorted(blocks[:, 0].contiguous(),
                                            torch.tensor([start, start + thickness], device=self.device,
                                                         dtype=torch.int32)).tolist()
             if high > low:
-                parts.append(self._slab(tables, start, blocks[low:high], values[low:high], slopes[low:high]))
+                found = self._slab(tables, start, blocks[low:high], values[low:high], slopes[low:high])
+                for parts, part in zip((points, at_points, corners), found, strict=True):
+                    parts.append(part)
             on_progress(min((start + thickness) / self.lattice.shape[0], 1.0))
-        points, at_points, corners = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Cells(points, at_points, corners, self.lattice.world_from_lattice)
+        del tables
+        return Cells(_joined(points), _joined(at_points), _joined(corners), self.lattice.world_from_lattice)
 
     def _slab(self, tables: _Tables, start: int, blocks: Tensor, values: Tensor, slopes: Tensor
               ) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,6 +206,14 @@ class _Search:
     def _fill(self, tables: _Tables, wanted: Tensor) -> None:
         new = tables.unknown(wanted)
         tables.values[new] = self.evaluate(tables.points(new))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One tensor of several, whose memory it frees."""
+    whole = torch.cat(parts)
+    parts.clear()
+    return_free_memory()
+    return whole
 
 
 class _Tables:

@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...formats.mesh import Mesh
-
-
-_AT_ONCE = 1 << 18  # faces
+from .topology import chunks
 
 
 def smooth_normals(mesh: Mesh) -> Mesh:
@@ -18,8 +16,8 @@ def smooth_normals(mesh: Mesh) -> Mesh:
     The result does not depend on how the surface is cut into triangles. A vertex without a face points up.
     """
     normals = np.zeros((len(mesh.vertices), 3))
-    for start in range(0, len(mesh.faces), _AT_ONCE):
-        faces = mesh.faces[start:start + _AT_ONCE]
+    for rows in chunks(len(mesh.faces)):
+        faces = mesh.faces[rows]
         corners = mesh.vertices[faces].astype(np.float64)
         following, previous = np.roll(corners, -1, axis=1) - corners, np.roll(corners, 1, axis=1) - corners
         across = np.cross(following, previous)  # along the face's normal, at each of its corners
@@ -30,5 +28,8 @@ def smooth_normals(mesh: Mesh) -> Mesh:
         first, last = (int(faces.min()), int(faces.max())) if len(faces) else (0, 0)
         for axis in range(3):
             normals[first:last + 1, axis] += np.bincount(faces.reshape(-1) - first, weighted[..., axis].reshape(-1))
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return replace(mesh, normals=np.where(length > 1e-12, normals / np.maximum(length, 1e-300), [0.0, 0.0, 1.0]))
+    unit = np.empty((len(normals), 3), np.float32)
+    for rows in chunks(len(normals)):
+        length = np.linalg.norm(normals[rows], axis=1, keepdims=True)
+        unit[rows] = np.where(length > 1e-12, normals[rows] / np.maximum(length, 1e-300), [0.0, 0.0, 1.0])
+    return replace(mesh, normals=unit)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ...formats.mesh import Mesh
 from ..fields.common import Rendered
-from ..kernels.raster import Fragments, rasterise
+from ..kernels.raster import Fragments, blank, rasterise
+from .topology import chunks
 
 _GREY = 0.8
 
@@ -15,8 +16,11 @@ def render(mesh: Mesh, fx: float, fy: float, cx: float, cy: float, width: int, h
            world_from_camera: np.ndarray, *, supersampling: int = 2) -> Rendered:
     """Draw a mesh with its texture, else its vertex colours, else grey; each pixel is the mean of its samples."""
     s = supersampling
-    corners = project(mesh.vertices, s * fx, s * fy, s * cx, s * cy, world_from_camera)[mesh.faces]
-    seen = rasterise(corners, s * height, s * width)
+    points = project(mesh.vertices, s * fx, s * fy, s * cx, s * cy, world_from_camera)
+    seen = blank(s * height, s * width)
+    for rows in chunks(len(mesh.faces)):
+        seen = rasterise(points[mesh.faces[rows]], s * height, s * width, seen, rows.start)
+    del points
     hit = seen.face >= 0
     rgb = np.zeros((*hit.shape, 3), np.float32)
     normal = np.zeros_like(rgb)
@@ -32,10 +36,14 @@ def render(mesh: Mesh, fx: float, fy: float, cx: float, cy: float, width: int, h
 def project(points: np.ndarray, fx: float, fy: float, cx: float, cy: float,
             world_from_camera: np.ndarray) -> np.ndarray:
     """World points (N, 3) to x and y in pixels and depth, (N, 3) float64; what lies behind has depth ≤ 0."""
-    camera = (points - world_from_camera[:3, 3]) @ np.linalg.inv(world_from_camera[:3, :3]).T
-    depth = -camera[:, 2]
-    safe = np.where(depth > 0, depth, 1)
-    return np.stack((cx + fx * camera[:, 0] / safe, cy - fy * camera[:, 1] / safe, depth), axis=1)
+    projected = np.empty((len(points), 3))
+    camera_from_world = np.linalg.inv(world_from_camera[:3, :3]).T
+    for rows in chunks(len(points)):
+        camera = (points[rows] - world_from_camera[:3, 3]) @ camera_from_world
+        depth = -camera[:, 2]
+        safe = np.where(depth > 0, depth, 1)
+        projected[rows] = np.stack((cx + fx * camera[:, 0] / safe, cy - fy * camera[:, 1] / safe, depth), axis=1)
+    return projected
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -64,9 +72,9 @@ def _normals(mesh: Mesh, seen: Fragments, hit: np.ndarray) -> np.ndarray:
     face = seen.face[hit]
     if mesh.normals is not None:
         return np.einsum("nc,nck->nk", seen.weights[hit], mesh.normals[mesh.faces[face]])
-    a, b, c = np.moveaxis(mesh.triangles(), 1, 0)
+    a, b, c = np.moveaxis(mesh.vertices[mesh.faces[face]], 1, 0)
     normal = np.cross(b - a, c - a)
-    return (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20))[face]
+    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
 
 
 def _pooled(values: np.ndarray, s: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..kernels.connections import components, sides_by_edge
 
 # Faces of a component that are tried before it counts as lying inside another: two parts that overlap do not.
 _POINTS = 64
-_AT_ONCE = 1 << 18  # faces; whole arrays of indices and of float64 would be larger than the mesh
+_AT_ONCE = 1 << 16  # faces; whole arrays of indices and of float64 would be larger than the mesh
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,15 @@ def next_corner(corner: np.ndarray) -> np.ndarray:
     return corner + 1 - 3 * (corner % 3 == 2)
 
 
-def fans(faces: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def fans(faces: np.ndarray, pairs: Iterable[np.ndarray]) -> np.ndarray:
     """Number the fans of triangles around vertices, (3F,) one number a corner, in the order of their first corners.
 
-    pairs: (P, 2) sides, given by the corners they begin at, across which the surface goes on.
+    pairs: parts (P, 2) of the sides, given by the corners they begin at, across which the surface goes on.
     """
     vertex = faces.reshape(-1)
 
     def joined() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for rows in chunks(len(pairs)):
-            one, other = pairs[rows].T
+        for one, other in (part.T for part in pairs):
             turned = vertex[one] != vertex[other]  # opposite sides begin at opposite ends
             yield one, np.where(turned, next_corner(other), other)
             yield next_corner(one), np.where(turned, other, next_corner(other))
@@ -79,19 +78,21 @@ def vertex_of_fans(faces: np.ndarray, fan: np.ndarray) -> np.ndarray:
     return found
 
 
-def neighbours(found: Edges) -> np.ndarray:
-    """Sides (P, 2), by their corners, that share an edge: each with the next one there."""
-    same = follows(found)
-    pairs = np.empty((np.count_nonzero(same), 2), np.int32)
-    pairs[:, 0], pairs[:, 1] = found.corner[:-1][same], found.corner[1:][same]
-    return pairs
+def neighbours(found: Edges, most: int | None = None) -> Iterator[np.ndarray]:
+    """Parts (P, 2) of the sides, by their corners, that share an edge: each with the next one there.
 
-
-def follows(found: Edges) -> np.ndarray:
-    """Whether the side behind each, but the last, lies on the same edge, (S − 1,) bool."""
-    same = np.ones(max(len(found.corner) - 1, 0), bool)
-    same[found.start[1:-1] - 1] = False
-    return same
+    most: leave out edges with more sides than this.
+    """
+    for part in chunks(len(found.start) - 1):
+        start = found.start[part.start:part.stop + 1]
+        corner = found.corner[start[0]:start[-1]]
+        same = np.ones(len(corner), bool)
+        same[start[1:] - start[0] - 1] = False  # the last side of each edge
+        if most is not None:
+            count = np.diff(start)
+            same &= np.repeat(count <= most, count)
+        first = np.flatnonzero(same)
+        yield np.stack((corner[first], corner[first + 1]), axis=1)
 
 
 def face_components(mesh: Mesh) -> np.ndarray:
