@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +251,32 @@ def keys_from(states: np.ndarray, depth: int) -> np.ndarray:
     if end != len(states):
         raise ValueError(f"the states of {len(states)} cells are not those of a whole tree of depth {depth}")
     return keys
+
+
+def halved(tree: Octree) -> Octree:
+    """The tree without its finest level: each eight voxels become one, whose value is their mean.
+
+    Signed distances are cut at a fine voxel's side before, as those far from the surface are not known better: so
+    what stays is in proportion to the share of the volume that is inside, which keeps the surface in its place.
+    """
+    values, outside = tree.values, tree.outside
+    if values is None:
+        values, outside = np.where(tree.states == FULL, np.float32(-0.5), np.float32(0.5)), 0.5
+    elif tree.signed_distance:
+        side = np.float32(np.cbrt(abs(np.linalg.det(tree.world_from_grid[:3, :3]))))
+        values, outside = np.clip(values, -side, side), min(outside, float(side))
+    finest, parents = tree.level(tree.depth), tree.level(tree.depth - 1)
+    states, kept = tree.states[:finest.start].copy(), values[:finest.start].copy()
+    mixed = parents.start + np.flatnonzero(states[parents] == MIXED)
+    kept[mixed] = values[finest].reshape(-1, 8).mean(axis=1)
+    states[mixed] = np.where(kept[mixed] < 0, FULL, EMPTY)
+    kept[states == MIXED] = 0
+    x, y, z = (-(-n // 2) for n in tree.shape)
+    fine_from_coarse = np.diag([2.0, 2.0, 2.0, 1.0])
+    fine_from_coarse[:3, 3] = 0.5  # a voxel's centre lies between those of its eight
+    return replace(tree, keys=tree.keys[:finest.start], states=states, values=kept, depth=tree.depth - 1,
+                   shape=(x, y, z), world_from_grid=tree.world_from_grid @ fine_from_coarse,
+                   outside=outside, signed_distance=tree.signed_distance and tree.values is not None)
 
 
 def iou(one: Octree, other: Octree) -> float:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..formats.mesh import Mesh, write_npz
+from ..recipes.errors import InputError
+from ..recipes.sdf import Sdf
+from ..recipes.voxels import Voxels
 from .context import Context
 from .evaluation.audit import audit
 from .meshing.clean import remove_floaters, remove_inner_shells
@@ -16,6 +21,26 @@ _DEFECTS = {"open_edges": "open edges", "nonmanifold_edges": "edges with more th
             "flipped_edges": "edges whose faces disagree about outside",
             "nonmanifold_vertices": "vertices where the surface touches itself",
             "inner_shells": "shells inside others"}
+
+
+def extracted(extract: Callable[[int], Mesh], resolution: int, recipe: Sdf | Voxels) -> Mesh:
+    """What `extract` makes at a resolution; where it has more quads than the budget allows, at a lower one.
+
+    Decimation would leave triangles to pair. Where the least resolution has too many faces, or nothing is inside at
+    a lower one (an InputError of `extract`), the last mesh is left to that all the same.
+    """
+    mesh = extract(resolution)
+    if not recipe.quads or not recipe.budget:
+        return mesh
+    least = next(int(p.min or 1) for p in recipe.parameters() if p.name == "resolution")
+    while len(mesh.faces) > recipe.budget and resolution > least:
+        # The surface's cells grow with the resolution's square.
+        resolution = max(int(0.99 * resolution * (recipe.budget / len(mesh.faces)) ** 0.5), least)
+        try:
+            mesh = extract(resolution)
+        except InputError:
+            break
+    return mesh
 
 
 def finished(mesh: Mesh, *, floaters: float = 0.0, inner: bool = False, budget: int = 0, quads: bool = False,
@@ -41,6 +66,7 @@ def deliver(context: Context, mesh: Mesh, *, inner: bool = False) -> None:
 
     `inner` says that shells inside others were asked for.
     """
+    context.stage("Checking the mesh", 1.0)
     write_npz(mesh, context.output / "mesh.npz")
     figures = audit(mesh)
     context.report["mesh"] = figures

@@ -24,8 +24,8 @@ class Voxels(Recipe):
                              min=0.0, max=1.0)
     resolution: int = param(64, "Voxels along the longest side where a mesh is made into a grid", min=2, max=1024)
 
-    budget: int = param(0, "Face budget of the mesh, 0 for as many as the resolution gives", min=0, max=100_000_000,
-                        group="Mesh")
+    budget: int = param(0, "Face budget of the mesh in triangles, 0 for as many as the resolution gives; quads "
+                        "keep it by a lower resolution", min=0, max=100_000_000, group="Mesh")
     quads: bool = param(False, "Make quads where they fit instead of triangles", group="Mesh")
 
     def estimate(self, summary: dict[str, Any]) -> Estimate:

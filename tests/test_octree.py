@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from maquette.formats import octree
 from maquette.formats.octree import EMPTY, FULL, MIXED, Octree
+from maquette.neural.tasks.voxels import surface
 from maquette.recipes.errors import InputError
 
 SHAPES = st.tuples(st.integers(1, 11), st.integers(1, 11), st.integers(1, 11))
@@ -201,3 +202,28 @@ def test_a_bad_tree_is_one_line(tmp_path, name):
     with pytest.raises(InputError) as error:
         octree.read_octree(path)
     assert "\n" not in str(error.value) and f"{name}.octree" in str(error.value)
+
+
+def test_a_halved_tree_has_the_means_of_eight_voxels():
+    values = np.random.default_rng(3).normal(size=(5, 6, 8)).astype(np.float32)
+    tree = octree.from_blocks(lambda low, high: octree.padded_block(values, low, high, 0.25), values.shape,
+                              np.diag([0.5, 0.5, 0.5, 1]), outside=0.25, signed_distance=False)
+    half = octree.halved(tree)
+    fine = np.pad(tree.dense(tree.values), ((0, 1), (0, 0), (0, 0)), constant_values=0.25)
+    wanted = fine.reshape(3, 2, 3, 2, 4, 2).mean(axis=(1, 3, 5))
+    assert half.shape == (3, 3, 4) and np.allclose(half.dense(half.values), wanted, atol=1e-6)
+    assert np.array_equal(half.filled(), half.dense(half.values) < 0)
+    assert np.allclose(half.world_from_grid @ [0, 0, 0, 1], [0.25, 0.25, 0.25, 1])
+
+
+def test_a_ball_stays_in_its_place_when_its_tree_is_halved_twice():
+    axis = np.linspace(-1, 1, 48)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    world_from_grid = np.diag([2 / 47] * 3 + [1])
+    world_from_grid[:3, 3] = -1
+    ball = (np.sqrt(x * x + y * y + z * z) - 0.7).astype(np.float32)
+    exact = octree.from_blocks(lambda low, high: octree.padded_block(ball, low, high, np.inf), ball.shape,
+                               world_from_grid)
+    for tree in (exact, octree.from_dense(ball < 0, world_from_grid)):
+        vertices = surface(octree.halved(octree.halved(tree))).vertices
+        assert np.linalg.norm(vertices, axis=1) == pytest.approx(0.7, abs=0.25 * 8 / 47)

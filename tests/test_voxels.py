@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maquette.formats import grids, octree
 from maquette.formats.binvox import read_binvox, write_binvox
-from maquette.formats.mesh import Mesh, read_npz
+from maquette.formats.mesh import Mesh, read_npz, write_npz
 from maquette.formats.meshes import write_mesh
 from maquette.formats.results import FORMS
 from maquette.formats.volume import gather_volume
@@ -26,7 +26,7 @@ class Plain:
 
     def __init__(self, recipe: Voxels, folder: Path) -> None:
         self.recipe, self.input, self.output, self.report = recipe, folder / "input", folder / "output", {}
-        self.input.mkdir(exist_ok=True)
+        self.input.mkdir(parents=True, exist_ok=True)
         self.output.mkdir(exist_ok=True)
         self.pictures: list[np.ndarray] = []
         self.stage = self.progress = self.warn = lambda *_: None
@@ -273,4 +273,18 @@ def test_a_budget_and_quads_are_kept(tmp_path):
     assert report["mesh"]["open_edges"] == report["mesh"]["nonmanifold_edges"] == 0
     for method in ("marching-cubes", "cubify"):
         mesh, report = run(tmp_path / "a.npy", tmp_path, quads=True, method=method)
-        assert report["mesh"]["quads"] == mesh.quads > 0.3 * len(mesh.faces)
+        assert report["mesh"]["quads"] == mesh.quads == len(mesh.faces) / 2
+
+
+@pytest.mark.parametrize("method", ["marching-cubes", "cubify"])
+def test_quads_keep_their_budget_by_a_lower_resolution(tmp_path, method):
+    np.save(tmp_path / "a.npy", sphere_grid())
+    mesh, _ = run(tmp_path / "a.npy", tmp_path, quads=True, method=method)
+    budget = len(mesh.faces) // 2
+    octree.write_octree(voxelise(mesh, 16), tmp_path / "a.octree")
+    write_npz(mesh, tmp_path / "a.npz")
+    for name in ("a.npy", "a.octree", "a.npz"):
+        fewer, report = run(tmp_path / name, tmp_path / name[2:], quads=True, method=method, budget=budget,
+                            resolution=24)
+        assert budget / 8 < len(fewer.faces) <= budget and fewer.quads == len(fewer.faces) / 2
+        assert volume(fewer) == pytest.approx(volume(mesh), rel=0.1)

@@ -31,18 +31,20 @@ _FLAT = 0.02
 _DRAWN = 0.05
 
 
-def contour(cells: Cells, distance: Distance, *, sharp: bool) -> Mesh:
+def contour(cells: Cells, distance: Distance | None, *, sharp: bool) -> Mesh:
     """Quads around the lattice's crossed edges, counter-clockwise seen from outside.
 
     sharp: put each vertex where the tangent planes at its sheet's crossings meet, so that edges and corners come out
     (8 to 10 evaluations of `distance` for each crossed edge); else on the surface near the crossings' mean (8 for each
-    vertex). The mesh is an oriented manifold, closed where the cells cover the surface; a vertex lies in its
+    vertex), or without a distance at their mean (Gibson's surface nets, 1998). The mesh is an oriented manifold, closed where the cells cover the surface; a vertex lies in its
     sheet's cell. It has no vertices and no faces where nothing is crossed.
     """
     sheets = find_sheets(cells)
-    field = _Field(cells, distance)
+    field = None if distance is None else _Field(cells, distance)
     crossings = _crossings(cells, sheets, field if sharp else None)
-    if sharp:
+    if field is None:
+        points = _means(sheets, crossings).clamp(*_box(cells, sheets))
+    elif sharp:
         normals = field.gradient(crossings)
         normals /= torch.linalg.vector_norm(normals, dim=1, keepdim=True).clamp_min(1e-30)
         points = _featured(cells, sheets, crossings, normals)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ...recipes.errors import InputError
 from ...recipes.sdf import Sdf
 from ...recipes.voxels import Voxels
 from ..context import Context
-from ..finish import deliver, finished
+from ..finish import deliver, extracted, finished
 from ..geometry.distance import Distance
 from ..geometry.mesh_distance import MeshDistance
 from ..geometry.point_distance import PointDistance
@@ -40,8 +41,8 @@ def run(context: Context) -> None:
                              device=context.device, checkpoint=context.checkpoint, on_progress=context.progress,
                              on_preview=context.preview)
     context.stage("Extracting the surface", 0.95)
-    mesh = _within_budget(context, solid, recipe) if recipe.quads and recipe.budget else \
-        _extracted(context, solid, recipe, recipe.resolution)
+    mesh = extracted(partial(_extracted, context, solid, recipe), recipe.resolution, recipe)
+    del parts, solid
     context.stage("Finishing the mesh", 1.0)
     hollow = recipe.inner or recipe.shell > 0
     mesh = finished(mesh, floaters=recipe.floaters, inner=hollow, budget=recipe.budget, quads=recipe.quads,
@@ -61,7 +62,7 @@ def _distance(context: Context, solid: Solid) -> Distance:
         return found
     if isinstance(solid, Grid):
         solid = tree_of(solid, Voxels().threshold)
-    return MeshDistance(surface(solid, "marching-cubes") if isinstance(solid, Octree) else solid)
+    return MeshDistance(surface(solid) if isinstance(solid, Octree) else solid)
 
 
 def _shaped(context: Context, parts: Sequence[Distance], recipe: Sdf) -> Distance:
@@ -92,22 +93,12 @@ def _combined(parts: Sequence[Distance], recipe: Sdf) -> Distance:
     return (Union if recipe.combine == "union" else Intersection)(parts, recipe.blend)
 
 
-def _within_budget(context: Context, solid: Distance, recipe: Sdf) -> Mesh:
-    """Quads of a coarser lattice where there are too many: decimation would leave triangles."""
-    resolution, least = recipe.resolution, next(int(p.min or 0) for p in recipe.parameters() if p.name == "resolution")
-    mesh = _extracted(context, solid, recipe, resolution)
-    while len(mesh.faces) > recipe.budget and resolution > least:
-        # The surface's cells grow with the resolution's square.
-        resolution = max(int(0.99 * resolution * (recipe.budget / len(mesh.faces)) ** 0.5), least)
-        mesh = _extracted(context, solid, recipe, resolution)
-    return mesh
-
-
 def _extracted(context: Context, solid: Distance, recipe: Sdf, resolution: int) -> Mesh:
     if not np.ptp(solid.box, axis=0).max() > 0:
         raise InputError("solid: it has no size, all of it lies in one place; give one that has")
     cells, figures = near_surface(solid, resolution, device=context.device, on_progress=context.progress)
     context.report["extraction"] = {"resolution": resolution, **figures}
+    context.stage("Making the mesh", 0.95)
     mesh = contour(cells, solid, sharp=recipe.sharp) if recipe.quads or recipe.sharp else triangulate(cells)
     if not len(mesh.faces):
         raise InputError("surface: nothing is inside; raise --resolution, close the mesh's holes, give --shell to make "

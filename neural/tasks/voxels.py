@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...formats import grids
 from ...formats.grids import Grid
 from ...formats.mesh import Mesh, read_npz
-from ...formats.octree import EMPTY, FULL, MIXED, Octree, from_blocks, padded_block, read_octree, write_octree
+from ...formats.octree import EMPTY, FULL, MIXED, Octree, from_blocks, halved, padded_block, read_octree, write_octree
 from ...formats.volume import GRID, MESH, OCTREE
 from ...recipes.errors import InputError
 from ...recipes.voxels import Voxels
 from ..context import Context
-from ..finish import deliver, finished
+from ..finish import deliver, extracted, finished
 from ..meshing import octree
+from ..meshing.dual_contouring import contour
 from ..meshing.marching_cubes import triangulate
 from ..meshing.voxelise import voxelise
 
@@ -33,8 +36,22 @@ def run(context: Context) -> None:
         "cells_share": len(tree.keys) / np.prod(tree.shape, dtype=float)}
     write_octree(tree, context.output / OCTREE)
     context.stage("Making the mesh", 0.8)
-    mesh = surface(tree, recipe.method)
+    is_mesh = (context.input / MESH).exists()
+    resolution = recipe.resolution if is_mesh else max(tree.shape)
+    trees = [tree]  # the first is given away, so that it is gone before its mesh is there
     del tree
+
+    def extract(resolution: int) -> Mesh:
+        if trees:
+            return surface(trees.pop(), recipe.method, recipe.quads)
+        coarser = _tree(context, replace(recipe, resolution=resolution) if is_mesh else recipe)
+        while not is_mesh and max(coarser.shape) > resolution:
+            coarser = halved(coarser)
+        if not (coarser.states == FULL).any():
+            raise InputError(f"budget: nothing is inside at the resolution {resolution} that it asks for; raise it")
+        return surface(coarser, recipe.method, recipe.quads)
+
+    mesh = extracted(extract, resolution, recipe)
     context.stage("Finishing the mesh", 1.0)
     # What is hollow stays so: the grid says it.
     mesh = finished(mesh, inner=True, budget=recipe.budget, quads=recipe.quads, smooth=recipe.method != "cubify")
@@ -42,9 +59,13 @@ def run(context: Context) -> None:
     context.progress(1.0)
 
 
-def surface(tree: Octree, method: str) -> Mesh:
+def surface(tree: Octree, method: str = "marching-cubes", quads: bool = False) -> Mesh:
     """The surface of an octree by a method of the recipe."""
-    return octree.cubify(tree) if method == "cubify" else triangulate(octree.surface_cells(tree))
+    if method == "cubify":
+        return octree.cubify(tree)
+    cells = octree.surface_cells(tree)
+    del tree  # gone by now where the caller has given it away
+    return contour(cells, None, sharp=False) if quads else triangulate(cells)
 
 
 def tree_of(grid: Grid, threshold: float) -> Octree:
