@@ -53,12 +53,12 @@ def run(context: Context) -> None:
     for number, name in enumerate((recipe.start, recipe.end)):
         context.stage(f"Finding the code of the {'end' if number else 'start'}", 0.3 * (number + 1))
         ends.append(End(model.code_of(name), None) if name else _encoded(context, model, solids.pop(0)))
-    distances = [between(model, ends[0], ends[1], float(share), recipe.size)
-                 for share in np.linspace(0, 1, recipe.steps)]
-    steps = []
-    for number, distance in enumerate(distances):
+    distances: list[ShapeDistance] = []
+    steps: list[Mesh] = []
+    for number, share in enumerate(np.linspace(0, 1, recipe.steps)):
         context.stage(f"Extracting step {number + 1} of {recipe.steps}", 0.6 + 0.3 * (number + 1) / recipe.steps)
-        steps.append(finished(extract(context, distance, recipe.resolution), floaters=1.0))
+        distances.append(between(model, ends[0], ends[1], float(share), recipe.size))
+        steps.append(finished(extract(context, distances[-1], recipe.resolution), floaters=1.0))
         context.preview(portrait(steps[-1]))
     context.stage("Moving one mesh through the steps", 1.0)
     morph = _shared(context, steps, distances) or Morph(steps, shared=False)
