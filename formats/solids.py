@@ -32,7 +32,7 @@ def read_solid(path: Path) -> Solid:
     """Read a file by what it holds: a .ply or .obj without faces is a point cloud, an .npy of two axes too."""
     ending = path.suffix.lower()
     if ending not in READABLE:
-        raise InputError(f"input: {path} has an ending that is not read; give one of {' '.join(READABLE)}")
+        raise InputError(f"input: {path} has an ending that is not read; give one of {' '.join(READABLE)} .vdb")
     if not path.is_file():
         raise InputError(f"input: {path} does not exist; check the path")
     if path.stat().st_size == 0:

@@ -16,8 +16,10 @@ import numpy as np
 
 from ..formats.mesh import Mesh
 from ..formats.octree import DEEPEST, FULL, Octree, from_blocks, write_octree
+from ..formats.solids import write_solids
 from ..formats.volume import OCTREE
 from ..recipes import InputError, Recipe
+from ..recipes.voxels import Voxels
 
 _NAMES = ("openvdb", "pyopenvdb")  # from Blender 4.4 on, and before
 _HALF_WIDTH = 3.0  # voxels, OpenVDB's own
@@ -39,10 +41,16 @@ def gather(thing: bpy.types.Object, recipe: Recipe, folder: Path) -> dict[str, A
 
 def write_input(path: str | Path, recipe: Recipe, folder: Path, world_from_object: np.ndarray | None = None
                 ) -> dict[str, Any]:
-    """Read a .vdb and write it as input/grid.octree; returns what an estimate needs."""
-    if recipe.input != "volume":
+    """Read a .vdb and write it as input/grid.octree, or as the only solid; returns what an estimate needs.
+
+    A solid is cut at the threshold that voxels have where none is chosen.
+    """
+    if recipe.input not in ("volume", "solids"):
         raise InputError(f"input: {path} is a volume, and {' '.join(recipe.words())} takes none; give its mesh")
-    tree = read_vdb(Path(path), recipe.to_json()["threshold"], world_from_object)
+    threshold = recipe.to_json().get("threshold", Voxels().threshold)
+    tree = read_vdb(Path(path), threshold, world_from_object)
+    if recipe.input == "solids":
+        return write_solids([tree], folder)
     write_octree(tree, folder / OCTREE)
     return {"cells": len(tree.keys), "shape": list(tree.shape)}
 
