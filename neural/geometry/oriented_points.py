@@ -18,7 +18,7 @@ _NEAR = 16
 # about 3σ on.
 _GROWTH, _FLAT = 1.4, 0.8
 _THIN = 0.02  # a share this small needs no averaging
-_NOISY = 0.15  # one this great is noise as thick as the neighbourhood is wide
+_SMALL, _SPACE = 100, 30  # points of a neighbourhood for a normal, and for the share of the surface
 _PROBES = 500
 _BATCH = 2000
 _LINKS = 12  # neighbours that a normal's direction may be handed on to
@@ -30,6 +30,7 @@ class OrientedPoints:
     normals: np.ndarray  # (N, 3) float64 of unit length, outward up to one sign for all
     areas: np.ndarray  # (N,) of the surface that each stands for, up to one factor for all
     radius: float  # metres, of the neighbourhoods that were averaged: about three times the noise
+    averaged: int  # points in each of them: few where there is no noise
 
 
 def orient(points: np.ndarray, normals: np.ndarray | None) -> OrientedPoints:
@@ -48,24 +49,26 @@ def orient(points: np.ndarray, normals: np.ndarray | None) -> OrientedPoints:
     places = places - ((places - means) * planes).sum(axis=1, keepdims=True) * planes
     if normals is None:
         planes = _handed_on(places, planes)
-    return OrientedPoints(places, planes, _areas(places), flat.radius)
+    return OrientedPoints(places, planes, _areas(places), flat.radius, flat.size)
 
 
-def orient_outwards(points: np.ndarray) -> OrientedPoints | None:
-    """The points as they are, normals away from the mean of the neighbours; None where they are not that noisy.
+def orient_each(points: np.ndarray) -> OrientedPoints:
+    """The points as they are, normals of small neighbourhoods handed on by angle alone (Hoppe et al. 1992).
 
-    For parts as thin as their noise, whose two sides no neighbourhood holds apart: what lies on one side of the middle
-    faces that way. The normals of either side then enclose half of the points, and the surface between two quartiles
-    is where a layer's sides are if they are 0.67 standard deviations from its middle.
+    Where parts are as thin as the noise, means of wide neighbourhoods lie between their two sides; single points lie
+    on one side or the other more often than not.
     """
-    points = points[_inliers(points)]
+    points = inliers(points)
     tree = cKDTree(points)
-    round_ = max(_neighbourhoods(points, tree), key=lambda found: found.across)
-    if round_.across < _NOISY:
-        return None
-    means, planes = _planes(points, tree, points, round_.size)
-    side = np.copysign(1.0, ((points - means) * planes).sum(axis=1, keepdims=True))
-    return OrientedPoints(points, planes * side, np.ones(len(points)), round_.radius)
+    normals = _planes(points, tree, points, min(_SMALL, len(points)))[1]
+    reach = tree.query(points, k=min(_SPACE, len(points)), workers=-1)[0][:, -1]
+    areas = np.minimum(reach**2, np.quantile(reach**2, 0.95))
+    return OrientedPoints(points, _handed_on(points, normals, steep=False), areas, float(np.median(reach)), 1)
+
+
+def inliers(points: np.ndarray) -> np.ndarray:
+    """Those of points (N, 3) that are not far from all others."""
+    return points[_inliers(points)]
 
 
 def _inliers(points: np.ndarray) -> np.ndarray:
@@ -120,18 +123,21 @@ def _planes(points: np.ndarray, tree: cKDTree, places: np.ndarray, count: int) -
     return means, normals
 
 
-def _handed_on(places: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def _handed_on(places: np.ndarray, normals: np.ndarray, steep: bool = True) -> np.ndarray:
     """Normals of one sign, handed on along a minimum spanning tree (Hoppe et al. 1992, section 3.3).
 
-    A link costs the angle between the normals, or between the link and the tangent planes where that is more: so that
-    a thin plate's two sides, whose normals are parallel, hand nothing across.
+    A link costs the angle between the normals, or where `steep` between the link and the tangent planes if that is
+    more: so that a thin plate's two sides, whose normals are parallel, hand nothing across.
     """
     near = cKDTree(places).query(places, k=min(_LINKS + 1, len(places)), workers=-1)[1][:, 1:]
     one, other = np.repeat(np.arange(len(places)), near.shape[1]), near.reshape(-1)
     link = places[other] - places[one]
     link /= np.maximum(np.linalg.norm(link, axis=1, keepdims=True), 1e-300)
-    steep = np.maximum(np.abs((link * normals[one]).sum(axis=1)), np.abs((link * normals[other]).sum(axis=1)))
-    cost = np.maximum(1 - np.abs((normals[one] * normals[other]).sum(axis=1)), steep) + 1e-3
+    cost = 1 - np.abs((normals[one] * normals[other]).sum(axis=1))
+    if steep:
+        cost = np.maximum(cost, np.maximum(np.abs((link * normals[one]).sum(axis=1)),
+                                           np.abs((link * normals[other]).sum(axis=1))))
+    cost += 1e-3
     links = coo_matrix((cost, (one, other)), shape=(len(places), len(places))).tocsr()
     tree = minimum_spanning_tree(links.maximum(links.T))
     _, part = connected_components(tree, directed=False)

@@ -10,19 +10,20 @@ from torch import Tensor
 
 from ...formats.mesh import Mesh
 from ...recipes.errors import InputError
+from .likely_surface import CELL, envelope, most_likely
 from .mesh_distance import MeshDistance
-from .oriented_points import OrientedPoints, orient, orient_outwards
+from .oriented_points import OrientedPoints, inliers, orient, orient_each
 from .poisson import poisson
 
 _FEWEST = 16
 _FLAT = 1e-4  # of the largest extent: a cloud thinner than this bounds nothing
-# Of the radius of the neighbourhoods, where these are averaged and where not.
-_CELL, _CELL_RAW = 1 / 3, 1 / 6
+_CELL = 1 / 3  # of the radius of the neighbourhoods
+_NOISY = 64  # points that a neighbourhood must average before it is flat
+_NOISE = 1 / 4  # of the radius, where that is the noise's and not the density's
 _NEAREST = 12
 _STEPS = 2
 _FAR = 1.5  # radii: a surface farther from all points than this is a guess
 _OPEN = 0.05  # of the surface that may be a guess before the scan counts as open
-_WRONG = 0.2  # of it that is a guess where noise has merged the sides of thin parts
 
 
 class PointDistance:
@@ -30,8 +31,9 @@ class PointDistance:
 
     Outliers go; the others are averaged over neighbourhoods as wide as their noise, which is read from how flat these
     are; normals are estimated and oriented where there are none; Poisson's equation says how the surface hangs
-    together, and the implicit moving least squares of the averaged points (Kolluri 2005) where it lies. The distance
-    is exact to the triangles of that.
+    together. Where it lies say the implicit moving least squares of the averaged points (Kolluri 2005) if there is
+    little noise; else it is the most likely surface under it, of several beginnings where no normals are given. The
+    distance is exact to the triangles of that.
     """
 
     lipschitz = 1.0
@@ -91,14 +93,16 @@ def _checked(normals: np.ndarray, count: int) -> np.ndarray:
 def _reconstructed(points: np.ndarray, normals: np.ndarray | None) -> tuple[Mesh, np.ndarray]:
     """The surface, and which of its vertices (V,) are far from all points."""
     cloud = orient(points, normals)
-    surface = _settled(poisson(cloud, _CELL * cloud.radius), cloud)
-    guesses = _far(surface, cloud)
-    if normals is None and guesses.sum() > _WRONG * len(guesses):
-        raw = orient_outwards(points)
-        if raw is not None:
-            surface = poisson(raw, _CELL_RAW * raw.radius)
-            guesses = _far(surface, raw)
-    return surface, guesses
+    if cloud.averaged < _NOISY:
+        surface = _settled(poisson(cloud, _CELL * cloud.radius), cloud)
+    else:
+        noise = _NOISE * cloud.radius
+        points = inliers(points)
+        begun = [poisson(cloud, CELL * noise)]
+        if normals is None:
+            begun += [poisson(orient_each(points), CELL * noise), envelope(points, noise)]
+        surface = most_likely(begun, points, noise)
+    return surface, _far(surface, cloud)
 
 
 def _far(surface: Mesh, cloud: OrientedPoints) -> np.ndarray:
