@@ -53,6 +53,8 @@ class Sdf(Recipe):
         # Cells near the surface grow with the resolution's square; faces and points lie in a tree.
         near = self.resolution**2 * 12
         given = summary.get("faces", 0) + summary.get("points", 0)
-        memory = 450 + (near * 150 + given * 400 + summary.get("voxels", 0) * 40) / 2**20
+        # Contouring or decimating takes several times as much as the mesh.
+        each = 200 if self.quads or self.sharp or self.budget else 50
+        memory = 450 + (near * each + given * 400 + summary.get("voxels", 0) * 40) / 2**20
         seconds = 4 + near / 4e5 + given / 1e5 + (self.seconds if self.method == "neural" else 0)
         return Estimate(memory_mb=int(memory), seconds=seconds)

@@ -34,5 +34,6 @@ class Voxels(Recipe):
         voxels = summary.get("voxels", 0)
         side = max(summary.get("shape") or [self.resolution])
         cells = summary.get("cells", 12 * side**2)
-        # The octree and its surface take 50 bytes a cell; checking the mesh takes the rest.
-        return Estimate(memory_mb=int(400 + (voxels * 5 + cells * 240) / 2**20), seconds=3 + cells / 2e5 + voxels / 2e7)
+        # The octree and its surface take most; contouring or decimating them several times as much.
+        memory = 450 + (voxels * 5 + cells * (200 if self.quads or self.budget else 50)) / 2**20
+        return Estimate(memory_mb=int(memory), seconds=3 + cells / 2e5 + voxels / 2e7)
