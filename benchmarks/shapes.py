@@ -5,8 +5,9 @@
 CORPUS holds the folders that the model was trained on, whose held-out shapes its file names. Chamfer is DeepSDF's: the
 mean squared distances both ways, added, of 30,000 samples each way in the unit sphere's frame, times 1000; to the
 surface, not to samples of it. Truth is the outer surface, remeshed from the exact distance. A scan is 10,000 points of
-it with normals, moved by 0.5 % of its diagonal, cut in half through the middle in a random direction. PYTHON is one
-that has Open3D, whose screened Poisson gets the same points and normals.
+it with normals, moved by 0.5 % of its diagonal, cut in half through the middle in a random direction. Its frame is
+searched, also where the side that the cut faces most is told, or known. PYTHON is one that has Open3D, whose screened
+Poisson gets the same points and normals.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from maquette.neural.geometry.shape_samples import Frame, sample_shape, surface_
 from maquette.neural.meshing.marching_cubes import triangulate
 from maquette.neural.meshing.near_surface import near_surface
 from maquette.neural.meshing.raster import portrait
-from maquette.neural.predictors.completion import complete
+from maquette.neural.predictors.completion import SIDES, complete
 from maquette.neural.predictors.shape_model import ShapeDistance, ShapeModel, load
 from maquette.neural.training.shape_code import fit_codes
 
@@ -55,6 +56,7 @@ class Scan(NamedTuple):
     truth: Mesh
     points: np.ndarray
     normals: np.ndarray
+    missing: str  # the side of SIDES that the cut faces most
 
 
 def main() -> None:
@@ -96,18 +98,21 @@ def completion(model: ShapeModel, truths: dict[str, Mesh], arguments: argparse.N
     table: list[dict[str, float]] = []
     for name in chosen:
         scan = scanned(name, truths[name])
-        start = time.perf_counter()
         meshes: dict[str, Mesh] = {}
-        for way, frame in (("search", None), ("known", Frame(np.zeros(3), 1.0))):
-            found = complete(model, scan.points, scan.normals, frame=frame)
-            meshes[f"frame {way}"] = extracted(found.corrected())
+        seconds: list[str] = []
+        for way, missing, frame in (("search", "search", None), ("side told", scan.missing, None),
+                                    ("frame known", "nothing", Frame(np.zeros(3), 1.0))):
+            start = time.perf_counter()
+            found = complete(model, scan.points, scan.normals, frame=frame, missing=missing)
+            seconds.append(f"{time.perf_counter() - start:.0f}")
+            meshes[way] = extracted(found.corrected())
             if frame:
                 meshes["the code alone"] = extracted(found.shape)
-        seconds = time.perf_counter() - start
         if arguments.peer:
             meshes["poisson"] = poisson(scan, arguments.peer)
         row = {way: chamfer(mesh, scan.truth) for way, mesh in meshes.items()}
-        print(f"{name:<46} " + "  ".join(f"{way} {figure:.3f}" for way, figure in row.items()) + f"  {seconds:.0f} s",
+        print(f"{name:<46} " + "  ".join(f"{way} {figure:.3f}" for way, figure in row.items())
+              + f"  {' '.join(seconds)} s to complete",
               flush=True)
         table.append(row)
         if arguments.pictures:
@@ -145,7 +150,8 @@ def scanned(name: str, truth: Mesh) -> Scan:
     direction = generator.normal(size=3)
     along = points @ direction
     kept = along < np.median(along)
-    return Scan(name, truth, points[kept], normals[kept])
+    missing = max(SIDES, key=lambda side: direction[SIDES[side][0]] * (2 * SIDES[side][1] - 1))
+    return Scan(name, truth, points[kept], normals[kept], missing)
 
 
 def poisson(scan: Scan, python: Path) -> Mesh:

@@ -19,8 +19,8 @@ class ShapeComplete(Recipe):
 
     model: str = param("furniture-food", "A model file that Train on shapes has made, or the name of one that ships")
     missing: Literal["search", "nothing", "left", "right", "front", "back", "below", "above"] = param(
-        "search", "Where the rest would be: left is -X, front is -Y. Nothing where the scan spans the whole, which "
-                  "then stands unturned in its bounding box")
+        "search", "Where the rest would be, about as much as was seen: left is -X, front is -Y. Nothing where the scan "
+                  "spans the whole, which then stands unturned in its bounding box")
     seen: bool = param(True, "Keep what was seen as it is, and only add to it")
     resolution: int = param(128, "Cells along the longest side", min=16, max=1024, group="Mesh")
     budget: int = param(0, "Face budget of the mesh, 0 for as many as the resolution gives", min=0, max=100_000_000,

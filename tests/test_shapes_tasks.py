@@ -18,9 +18,11 @@ from maquette.formats.mesh import Mesh, read_npz
 from maquette.formats.meshes import write_mesh
 from maquette.formats.model import write_model
 from maquette.neural.geometry.shape_samples import Frame
-from maquette.neural.predictors.completion import SIDES, Seen, complete
+from maquette.neural.geometry.cut import find_cut
+from maquette.neural.predictors.completion import SIDES, Seen, _before, _choose, complete
 from maquette.neural.predictors.shape_model import ShapeDistance, load, packed
 from maquette.neural.tasks import shape_complete, shape_interpolate, shape_random, shape_train
+from maquette.neural.training.shape_code import Placing
 from maquette.neural.training.shapes import ShapeTrainer
 from maquette.neural.predictors.deepsdf import Architecture
 from maquette.recipes import Recipe
@@ -172,6 +174,32 @@ def test_the_side_where_the_rest_is_missing_can_be_told(model_file):
     assert set(choices) == {"search", "nothing", *SIDES}
 
 
+def test_all_before_a_cut_is_known_as_far_as_nothing_beyond_it_is_nearer():
+    points, normals = half_a_ball(0.5, np.zeros(3), 3000)
+    cut = find_cut(points, normals)
+    assert cut is not None
+    known = _before(points, normals, cut, np.random.default_rng(0))
+    assert (cut.before(known[:, :3]) > 0).all() and len(known) > 2000
+    assert np.abs(known[:, 3] - (np.linalg.norm(known[:, :3], axis=1) - 0.5)).max() < 0.04
+    assert (known[:, 3] < 0).any() and (known[:, 3] > 0).any()
+
+
+def test_of_equal_errors_the_shape_is_taken_that_the_others_are_near_to_and_half_is_seen_of(model_file):
+    model = load(model_file, CPU)
+    codes = model.code_of("r0.5")[None].expand(3, -1)
+    placing = Placing.none(3, CPU)
+    placing.shift[:, 0] = torch.tensor([0.0, 0.5, 0.1])
+    points, _ = half_a_ball(0.5, np.zeros(3))
+    best, apart = _choose(model.layers, codes, placing, np.array([0.01, 0.01, 0.01]), points)
+    assert best != 1 and 0.02 < apart < 0.5
+    sure, none = _choose(model.layers, codes[:1], placing.chosen(torch.tensor([0])), np.array([0.01]), points)
+    assert sure == 0 and none == 0
+    # A thing nearly all of which would be missing fits a few points as well, and is not what is meant.
+    placing = Placing.none(2, CPU)
+    placing.log_scale[0] = -2.0
+    assert _choose(model.layers, codes[:2], placing, np.array([0.01, 0.012]), points)[0] == 1
+
+
 def test_a_correction_passes_through_what_was_seen_and_leaves_the_rest(model_file):
     model = load(model_file, CPU)
     shape = ShapeDistance(model.layers, model.codes[2], np.eye(4))
@@ -192,6 +220,8 @@ def test_a_scan_is_completed_to_a_closed_mesh(model_file, tmp_path):
     assert context.report["mesh"]["open_edges"] == 0 and context.report["mesh"]["components"] == 1
     assert np.linalg.norm(mesh.vertices.min(axis=0)[1:] - [-5.0, -2.0]) < 1.5
     assert context.report["completion"]["normals"] and context.pictures
+    apart = context.report["completion"]["apart"]
+    assert apart >= 0 and any("is a guess" in line for line in context.warnings) == (apart > shape_complete.DOUBT)
     assert (context.input / "model.safetensors").exists()
 
 

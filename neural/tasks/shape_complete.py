@@ -19,6 +19,7 @@ from ..predictors.extraction import extract
 from ..predictors.shape_model import load
 
 FEWEST_POINTS = 20
+DOUBT = 0.05  # of the scan's diagonal that likely wholes are apart, from which on the user is told
 
 
 def run(context: Context) -> None:
@@ -33,7 +34,10 @@ def run(context: Context) -> None:
     found = complete(model, points, normals, frame=frame, missing=recipe.missing, seed=context.seed,
                      on_progress=context.progress)
     context.report["completion"] = {"error": found.error, "nearest": found.nearest,
-                                    "points": len(points), "normals": normals is not None}
+                                    "apart": found.apart, "points": len(points), "normals": normals is not None}
+    if found.apart > DOUBT:
+        context.warn(f"shape: what is missing is a guess; others that fit as well are {found.apart:.0%} of the scan's "
+                     "size away" + "; say with --missing where the rest would be" * (recipe.missing == "search"))
     context.stage("Extracting the surface", 0.95)
     distance = found.corrected() if recipe.seen else found.shape
     mesh = extract(context, distance, recipe.resolution)
