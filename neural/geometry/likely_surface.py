@@ -24,9 +24,13 @@ _NEAR = 20  # vertices that a point may come from: all within two deviations, of
 _STEPS, _STEPS_AT_NOISE = 10, 4
 _AGAIN = 4  # steps with the same neighbours
 _WARM = 3  # steps before the noise is taken anew
-_STIFF = 5.0  # the prior's weight in points a vertex, tuned on other scans than the benchmark's
+_STIFF = (3.0, 10.0, 30.0, 100.0)  # weights of the prior, in the points of a usual vertex
+_BEGIN = 5.0  # the one to begin with
+_CHANCE = 0.015  # nats a point: two standard errors of a mean of 20,000
 _STRAY = 1e-3  # the density of points that belong to nothing, in that of a flat surface
 _BATCH = 50_000
+_FAR_BETTER = 0.25  # nats a point
+_ENOUGH = 20_000  # points to choose by
 _SHELL = 1.4  # noises, a cell of the envelope
 _FINEST = 192  # cells of it along the longest side
 _SPARSE = 0.2  # of the usual density at the points: less is free space
@@ -39,21 +43,40 @@ class Fit(NamedTuple):
 
 
 def most_likely(surfaces: list[Mesh], points: np.ndarray, noise: float) -> Mesh:
-    """Fit each closed surface to points (N, 3) from about `noise` metres on; the fit that explains them best.
+    """Fit each closed surface, and the points' envelope, to points (N, 3) from about `noise` metres on; the best fit.
 
     They are compared at the greatest noise that any of them found, since two walls on either side of a layer of points,
-    which is what a hole in a scan makes of an envelope, explain it with too little.
+    which is what a hole in a scan makes of an envelope, explain it with too little. They explain it as well as one
+    wall does then, so that the envelope has to be better by far.
     """
-    fits = [fit(surface, points, noise, _STEPS) for surface in surfaces if len(surface.faces)]
-    if len(fits) < 2:
-        return fits[0].mesh if fits else surfaces[0]
+    some = points[np.random.default_rng(0).permutation(len(points))[:_ENOUGH]]
+    begun = [surface for surface in [*surfaces, envelope(points, noise)] if len(surface.faces)]
+    fits = [fit(surface, some, noise, _STEPS) for surface in begun]
     common = max(found.noise for found in fits)
-    scores = [fit(found.mesh, points, common, _STEPS_AT_NOISE, known=True).likelihood for found in fits]
-    return fits[int(np.argmax(scores))].mesh
+    scores = [fit(found.mesh, some, common, _STEPS_AT_NOISE, known=True).likelihood for found in fits]
+    scores[-1] -= _FAR_BETTER
+    best = fits[int(np.argmax(scores))]
+    stiff = _stiffest(best, some)
+    return fit(best.mesh, points, best.noise, _STEPS_AT_NOISE, known=True, stiff=stiff).mesh
 
 
-def fit(surface: Mesh, points: np.ndarray, noise: float, steps: int, known: bool = False) -> Fit:
-    """Move a surface's vertices to where points (N, 3) are most likely; `known` noise (metres) is not taken anew."""
+def _stiffest(found: Fit, points: np.ndarray) -> float:
+    """The stiffest prior that lets one half of the points foretell the other as well as any, but for chance."""
+    half, other = points[::2], points[1::2]
+    foretold = []
+    for stiff in _STIFF:
+        trained = fit(found.mesh, half, found.noise, _STEPS_AT_NOISE, known=True, stiff=stiff).mesh
+        foretold.append(fit(trained, other, found.noise, 1, known=True).likelihood)
+    return max(stiff for stiff, likelihood in zip(_STIFF, foretold, strict=True)
+               if likelihood >= max(foretold) - _CHANCE)
+
+
+def fit(surface: Mesh, points: np.ndarray, noise: float, steps: int, known: bool = False, stiff: float = _BEGIN
+        ) -> Fit:
+    """Move a surface's vertices to where points (N, 3) are most likely; `known` noise (metres) is not taken anew.
+
+    The likelihood is that before the last step.
+    """
     vertices, faces = surface.vertices.astype(np.float64), surface.faces
     bending = _bending(faces, len(vertices))
     likelihood = -np.inf
@@ -62,7 +85,7 @@ def fit(surface: Mesh, points: np.ndarray, noise: float, steps: int, known: bool
         if step % _AGAIN == 0:
             near = cKDTree(vertices).query(points, k=min(_NEAR, len(vertices)), workers=-1)[1].astype(np.int32)
         weight, pull, square, likelihood = _expected(points, near, vertices, normals, areas, noise)
-        system = sparse.diags(weight) + _STIFF * weight.mean() * bending
+        system = sparse.diags(weight) + stiff * weight.mean() * bending
         target = weight[:, None] * vertices + pull[:, None] * normals
         inverse = sparse.diags(1 / np.maximum(system.diagonal(), 1e-300))
         vertices = np.stack([cg(system, target[:, axis], x0=vertices[:, axis], rtol=1e-4, maxiter=40, M=inverse)[0]
@@ -128,6 +151,6 @@ def _normals_and_areas(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
     """Of each vertex: the unit normal (V, 3), and a third (V,) of its faces' area."""
     a, b, c = np.moveaxis(vertices[faces], 1, 0)
     cross = np.repeat(np.cross(b - a, c - a), 3, axis=0)
-    normals = np.stack([np.bincount(faces.ravel(), cross[:, axis], minlength=len(vertices)) for axis in range(3)], axis=1)
+    normals = np.stack([np.bincount(faces.ravel(), along, minlength=len(vertices)) for along in cross.T], axis=1)
     areas = np.bincount(faces.ravel(), np.linalg.norm(cross, axis=1) / 6, minlength=len(vertices))
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300), areas

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...formats.mesh import Mesh
 from ...recipes.errors import InputError
-from .likely_surface import CELL, envelope, most_likely
+from .likely_surface import CELL, most_likely
 from .mesh_distance import MeshDistance
 from .oriented_points import OrientedPoints, inliers, orient, orient_each
 from .poisson import poisson
@@ -100,7 +100,7 @@ def _reconstructed(points: np.ndarray, normals: np.ndarray | None) -> tuple[Mesh
         points = inliers(points)
         begun = [poisson(cloud, CELL * noise)]
         if normals is None:
-            begun += [poisson(orient_each(points), CELL * noise), envelope(points, noise)]
+            begun.append(poisson(orient_each(points), CELL * noise))
         surface = most_likely(begun, points, noise)
     return surface, _far(surface, cloud)
 
