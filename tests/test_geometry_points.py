@@ -104,3 +104,11 @@ def test_what_bounds_nothing_is_refused_in_one_line(points, words):
 def test_normals_must_be_as_many_as_the_points():
     with pytest.raises(InputError, match="2 for 100 points"):
         PointDistance(np.random.default_rng(0).random((100, 3)), np.ones((2, 3)))
+
+
+def test_the_two_sides_of_a_thin_noisy_box_lie_where_they_were():
+    points, _ = sample_surface(Mesh(CORNERS * [1, 1, 0.05], CUBE.faces), 12_000, 0)
+    noisy = points + 0.03 * np.random.default_rng(1).normal(size=points.shape)
+    vertices = PointDistance(noisy).mesh.vertices
+    height = np.abs(vertices[(np.abs(vertices[:, :2]) < 0.8).all(axis=1), 2])
+    assert np.abs(height.mean() - 0.05) < 0.008 and height.std() < 0.015
