@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +32,7 @@ from ..recipes import Cancelled, InputError, MachineError, MaquetteError, Recipe
 STATUS_EVERY = 0.2  # s
 PREVIEW_EVERY = 1.0  # s
 LOOK_FOR_CANCEL_EVERY = 0.05  # s
+NICE = 10  # how far the worker stands back behind what the person does
 # Of the resolution asked for, where the GPU's memory was not enough for that.
 LOWERED = 0.7
 
@@ -149,7 +151,9 @@ def _listen() -> threading.Event:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: stop.set())
     if hasattr(os, "nice"):
-        os.nice(10)
+        os.nice(NICE)
+    with suppress(OSError):  # Linux weighs sessions against each other first, and the worker has its own
+        Path("/proc/self/autogroup").write_text(str(NICE))
     return stop
 
 

@@ -231,6 +231,8 @@ def test_a_worker_gives_way_to_the_person(house: ModuleType) -> None:
     pid = job.worker()["pid"]
     assert os.getpriority(os.PRIO_PROCESS, pid) >= 10
     assert os.getpgid(pid) == os.getsid(pid) == pid, "it leads a session of its own"
+    session = Path(f"/proc/{pid}/autogroup")
+    assert not session.exists() or session.read_text().endswith("nice 10\n")
     house.jobs.process.cancel(job)
 
 
