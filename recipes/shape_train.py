@@ -35,6 +35,6 @@ class ShapeTrain(Recipe):
         sampled = shapes * self.samples
         weights = 8 * self.width**2 * 16  # with gradient and Adam's moments
         batch = 2**13 * self.width * 8 * 12
-        return Estimate(memory_mb=int(600 + (sampled * 32 + weights + batch) / 2**20),
+        return Estimate(memory_mb=int(850 + (sampled * 32 + weights + batch) / 2**20),
                         seconds=self.seconds + 20 + sampled / 2e4,
                         gpu_mb=int(900 + (weights + batch * 8) / 2**20))
