@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     for word, act, help in (("jobs", _jobs, "list the jobs"), ("resume", _resume, "go on with a job"),
                             ("cancel", _cancel, "stop a job"), ("clean", _clean, "delete jobs that are over"),
                             ("work", _work, "run a job in this process"),
-                            ("evaluate", _evaluate, "measure a result against the truth"),
+                            ("evaluate", _evaluate, "audit a mesh, measure a result against the truth"),
                             ("doctor", _doctor, "say what this installation has")):
         sub = words.add_parser(word, help=help, description=act.__doc__, allow_abbrev=False)
         sub.set_defaults(act=act)
@@ -256,7 +256,8 @@ def _clean_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("result", type=Path, metavar="RESULT", help="a mesh, a picture or a folder of pictures")
-    parser.add_argument("--truth", type=Path, required=True, metavar="TRUE", help="what it should be")
+    parser.add_argument("--truth", type=Path, metavar="TRUE",
+                        help="what it should be; a mesh is audited without it, too")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers there too")
 
 
@@ -311,10 +312,10 @@ def _work(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    """Measure a result of any program against the truth."""
+    """Measure a result of any program, against the truth where it is given."""
     from .neural import evaluation
     for path in (options.result, options.truth):
-        if not path.exists():
+        if path and not path.exists():
             raise InputError(f"evaluate: {path} does not exist; check the path")
     if options.report:
         api.check_writable(options.report.absolute())

@@ -18,6 +18,7 @@ from .points import Points
 
 _OCTREE = ".octree"
 READABLE = tuple(dict.fromkeys((*meshes.READABLE, *points.READABLE, *grids.READABLE, _OCTREE)))
+FEWEST_STEPS = 1000  # of float32 along the longest side of a solid
 Solid = Mesh | Points | Grid | Octree
 
 
@@ -51,6 +52,8 @@ def write_solids(solids: Sequence[Solid], input_folder: Path) -> dict[str, Any]:
     input_folder.mkdir(parents=True, exist_ok=True)
     summary = {"solids": len(solids), "faces": 0, "points": 0, "voxels": 0}
     for number, solid in enumerate(solids):
+        if isinstance(solid, Mesh | Points):
+            _check_place(number, solid.vertices if isinstance(solid, Mesh) else solid.positions)
         if isinstance(solid, Mesh):
             write_npz(solid, input_folder / f"{number:03d}_mesh.npz")
             summary["faces"] += len(solid.faces)
@@ -64,6 +67,18 @@ def write_solids(solids: Sequence[Solid], input_folder: Path) -> dict[str, Any]:
             grids.write_npz(solid, input_folder / f"{number:03d}_grid.npz")
             summary["voxels"] += solid.values.size
     return summary
+
+
+def _check_place(number: int, places: np.ndarray) -> None:
+    """Refuse what lies so far from the origin that its places (N, 3) float32 have run together."""
+    places = places[np.isfinite(places).all(axis=1)]
+    if not len(places):
+        return
+    size, away = float(np.ptp(places, axis=0).max()), float(np.abs(places).max())
+    step = float(np.spacing(np.float32(away)))
+    if size < FEWEST_STEPS * step and (size > 0 or step > 1e-3):
+        raise InputError(f"input: solid {number + 1} is {size:.3g} m large and {away:.3g} m from the origin, where places "
+                         f"are {step:.2g} m apart; move it to the origin")
 
 
 def read_solids(input_folder: Path) -> list[Solid]:

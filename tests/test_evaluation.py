@@ -35,7 +35,14 @@ def joined(*meshes: Mesh) -> Mesh:
 def test_a_box_has_no_defect():
     assert audit(box()) == {"vertices": 8, "faces": 12, "open_edges": 0, "nonmanifold_edges": 0, "flipped_edges": 0,
                             "nonmanifold_vertices": 0, "components": 1, "inner_shells": 0, "zero_area_faces": 0,
-                            "genus": 0}
+                            "genus": 0, "inward_components": 0}
+
+
+def test_what_looks_inward_is_counted_but_for_inner_shells():
+    turned = Mesh(box((2, 0, 0), (3, 1, 1)).vertices, box().faces[:, ::-1])
+    shell = Mesh(box((0.2, 0.2, 0.2), (0.4, 0.4, 0.4)).vertices, box().faces[:, ::-1])
+    figures = audit(joined(box(), turned, shell))
+    assert figures["inward_components"] == 1 and figures["inner_shells"] == 1
 
 
 def test_a_missing_face_opens_three_edges_and_takes_the_genus():
@@ -177,6 +184,7 @@ def test_two_meshes_of_different_forms_are_compared(tmp_path):
     assert figures["truth"]["iou"] == pytest.approx(1) and figures["mesh"]["genus"] == 0
     text = table(figures)
     assert "F-score at 0.5%" in text and "open edges" in text
+    assert evaluate(tmp_path / "a.glb") == {"mesh": figures["mesh"]}, "a mesh is audited alone, too"
 
 
 def test_pictures_and_folders_of_pictures_are_compared(tmp_path):

@@ -158,3 +158,11 @@ def test_an_octree_is_a_solid(tmp_path: Path) -> None:
     solids.write_solids([solids.read_solid(tmp_path / "a.octree")], tmp_path / "input")
     [found] = solids.read_solids(tmp_path / "input")
     assert isinstance(found, octree.Octree) and np.array_equal(found.filled(), filled)
+
+
+def test_what_lies_too_far_from_the_origin_for_its_size_is_refused(tmp_path: Path) -> None:
+    cloud = np.random.default_rng(0).random((100, 3))
+    solids.write_solids([Points(cloud.astype(np.float32)), Points((cloud + 1000).astype(np.float32))], tmp_path / "near")
+    for away in (5.4e6, 1e9):  # a metre there is two steps of float32, and none
+        with pytest.raises(InputError, match=r"solid 1 is .* m from the origin, where places are .* m apart; move it"):
+            solids.write_solids([Points((cloud + away).astype(np.float32))], tmp_path / "far")

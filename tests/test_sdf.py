@@ -109,6 +109,14 @@ def test_a_hole_is_closed_and_warned_of(tmp_path: Path) -> None:
     assert len(warnings) == 1 and "4 open edges" in warnings[0] and "--shell" in warnings[0]
 
 
+def test_faces_that_look_the_wrong_way_are_warned_of(tmp_path: Path) -> None:
+    whole = cube()
+    faces = whole.faces.copy()
+    faces[3] = faces[3, ::-1]
+    _, report, warnings = run(tmp_path, Mesh(whole.vertices, faces))
+    assert is_clean(report) and len(warnings) == 1 and "look the wrong way" in warnings[0]
+
+
 def test_the_audit_follows_the_budget_and_quads_are_counted(tmp_path: Path) -> None:
     mesh, report, _ = run(tmp_path / "a", cube(), budget=500)
     assert len(mesh.faces) == report["mesh"]["faces"] <= 500 and is_clean(report)

@@ -12,12 +12,12 @@ _NO_AREA = 1e-14
 
 
 def audit(mesh: Mesh) -> dict[str, int]:
-    """Count a mesh's parts and defects; `genus` is absent where the mesh is not a closed manifold, `quads` where
-    it has none.
+    """Count a mesh's parts and defects; `genus` and `inward_components` are absent where the mesh is not a closed
+    manifold, `quads` where it has none.
 
     open_edges have one face, nonmanifold_edges more than two, flipped_edges two that run the same way.
     nonmanifold_vertices have faces in more than one fan. components share no vertex. inner_shells are components
-    inside another, closed one. zero_area_faces are smaller than 1e-14 of the squared diagonal. faces are triangles,
+    inside another, closed one; inward_components others whose faces look inward. zero_area_faces are smaller than 1e-14 of the squared diagonal. faces are triangles,
     two for each of the quads: quads / (faces − quads) is the share of quads among the polygons.
     """
     used = int(np.count_nonzero(topology.used_vertices(mesh)))
@@ -30,17 +30,29 @@ def audit(mesh: Mesh) -> dict[str, int]:
     del fan
     component = topology.face_components(mesh)
     components = int(component.max(initial=-1)) + 1
+    inner = topology.inner_components(mesh, component)
     result = {
         "vertices": len(mesh.vertices), "faces": len(mesh.faces), "open_edges": one,
         "nonmanifold_edges": edges - one - two, "flipped_edges": flipped,
         "nonmanifold_vertices": int((fans_at > 1).sum()), "components": components,
-        "inner_shells": len(topology.inner_components(mesh, component)),
+        "inner_shells": len(inner),
         "zero_area_faces": int((topology.face_areas(mesh) <= _NO_AREA * mesh.diagonal() ** 2).sum())}
     if mesh.quads:
         result["quads"] = mesh.quads
     if components and two == edges and not flipped and not result["nonmanifold_vertices"]:
         result["genus"] = components - (used - edges + len(mesh.faces)) // 2
+        result["inward_components"] = int((np.delete(_volumes(mesh, component), inner) < 0).sum())
     return result
+
+
+def _volumes(mesh: Mesh, component: np.ndarray) -> np.ndarray:
+    """Six times the signed volume of each component (C,), m³."""
+    volumes = np.zeros(int(component.max()) + 1)
+    middle = mesh.vertices.mean(axis=0, dtype=np.float64)
+    for part in topology.chunks(len(mesh.faces)):
+        a, b, c = np.moveaxis(mesh.vertices[mesh.faces[part]] - middle, 1, 0)
+        volumes += np.bincount(component[part], np.einsum("ij,ij->i", a, np.cross(b, c)), len(volumes))
+    return volumes
 
 
 def _counts(found: topology.Edges) -> tuple[int, int, int]:

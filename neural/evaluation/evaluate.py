@@ -17,12 +17,17 @@ from .pictures import psnr, ssim
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr")
 
 
-def evaluate(result: Path, truth: Path) -> dict[str, Any]:
+def evaluate(result: Path, truth: Path | None = None) -> dict[str, Any]:
     """Compare two meshes (`mesh` and `truth` of the report), two pictures, or two folders of pictures by their names.
 
-    Pictures with transparency are laid over white. InputError where the two are not of a kind or of a size.
+    Without a truth a mesh is audited alone. Pictures with transparency are laid over white. InputError where the two are not of a kind or of a size.
     """
-    result, truth = Path(result), Path(truth)
+    result = Path(result)
+    if truth is None:
+        if _kind(result) != "mesh":
+            raise InputError(f"evaluate: {result} is no mesh, and says nothing alone; give --truth")
+        return {"mesh": audit(read_mesh(result))}
+    truth = Path(truth)
     if result.is_dir() and truth.is_dir():
         return _pictures(_pairs(result, truth))
     kinds = {_kind(path) for path in (result, truth)}

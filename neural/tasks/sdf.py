@@ -72,8 +72,9 @@ def _shaped(context: Context, parts: Sequence[Distance], recipe: Sdf) -> Distanc
         return Offset(Sheet(sheet.unsigned, recipe.shell), recipe.offset)
     for part in parts:
         if isinstance(part, MeshDistance) and not part.is_closed:
-            context.warn(f"mesh: it has {part.open_edges} open edges; its holes are closed where its winding number "
-                         "is a half, give --shell to make a wall of a sheet")
+            what = f"it has {part.open_edges} open edges" if part.open_edges else "some of its faces look the wrong way"
+            context.warn(f"mesh: {what}; it is closed where its winding number is a half, give --shell to make a wall "
+                         "of a sheet")
     solid = _combined(parts, recipe)
     if not recipe.offset and not recipe.shell:
         return solid
@@ -102,5 +103,5 @@ def _extracted(context: Context, solid: Distance, recipe: Sdf, resolution: int) 
     mesh = contour(cells, solid, sharp=recipe.sharp) if recipe.quads or recipe.sharp else triangulate(cells)
     if not len(mesh.faces):
         raise InputError("surface: nothing is inside; raise --resolution, close the mesh's holes, give --shell to make "
-                         "a wall of a sheet, or check what is combined")
+                         "a wall of a sheet, or check what is combined and how far it is moved inward")
     return mesh
