@@ -36,8 +36,9 @@ def contour(cells: Cells, distance: Distance | None, *, sharp: bool) -> Mesh:
 
     sharp: put each vertex where the tangent planes at its sheet's crossings meet, so that edges and corners come out
     (8 to 10 evaluations of `distance` for each crossed edge); else on the surface near the crossings' mean (8 for each
-    vertex), or without a distance at their mean (Gibson's surface nets, 1998). The mesh is an oriented manifold, closed where the cells cover the surface; a vertex lies in its
-    sheet's cell. It has no vertices and no faces where nothing is crossed.
+    vertex), or without a distance at their mean (Gibson's surface nets, 1998). The mesh is an oriented manifold, closed
+    where the cells cover the surface; a vertex lies in its sheet's cell, so that an edge which runs along a wall of
+    the cells may come out as teeth. It has no vertices and no faces where nothing is crossed.
     """
     sheets = find_sheets(cells)
     field = None if distance is None else _Field(cells, distance)
