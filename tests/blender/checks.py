@@ -529,8 +529,8 @@ def check_a_volume_object_is_gathered_as_an_octree() -> None:
     places = np.argwhere(filled) @ tree.world_from_grid[:3, :3].T + tree.world_from_grid[:3, 3]
     np.testing.assert_allclose(places.mean(axis=0), (5, 0, 0), atol=0.01)
     np.testing.assert_allclose(filled.sum() * 1e-3, 4 / 3 * np.pi, rtol=0.02, err_msg="a ball of radius 1")
-    volumes.write_input(FOLDER / "ball.vdb", part("recipes").recipe_of("sdf")(), FOLDER / "solids")
-    solid, = part("formats.solids").read_solids(FOLDER / "solids")
+    volumes.write_input(FOLDER / "ball.vdb", part("recipes").recipe_of("sdf")(), FOLDER / "vdb")
+    solid, = part("formats.solids").read_solids(FOLDER / "vdb")
     np.testing.assert_array_equal(solid.filled(), filled)
     add_cube("Other").select_set(True)
     refused(lambda: inputs.gather(bpy.context, recipe, FOLDER / "vdb"), "a volume among them; select it alone")
