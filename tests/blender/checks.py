@@ -189,8 +189,10 @@ def check_an_error_while_rendering_restores_the_scene_too() -> None:
             raise part("recipes").Cancelled("cancelled")
     try:
         part("scene.views").render(bpy.context.scene, capture_recipe(), FOLDER / "stopped", stop)
-    except part("recipes").Cancelled:
-        pass
+    except part("recipes").Cancelled as problem:
+        assert str(problem) == "cancelled"
+    else:
+        raise AssertionError("nothing was cancelled")
     assert before == everything(bpy.context.scene)
 
 
