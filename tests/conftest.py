@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -123,3 +124,35 @@ def ball() -> Callable[..., list]:
         return made
 
     return pictures
+
+
+@pytest.fixture(scope="session")
+def pictured() -> Callable[..., Any]:
+    """A `Batch` of ellipsoids, one for each row of half axes, in grey: what networks are trained with, in small."""
+    import torch
+
+    from maquette.neural.predictors.predictor import Batch
+    from maquette.neural.predictors.view import SIDE, frustum_centres, unproject, with_rays
+
+    def batch(axes: list[tuple[float, float, float]], *, grid: int = 0, views: int = 1, points: int = 2048) -> Batch:
+        """All views are alike; the camera is 4 away."""
+        half = torch.tensor(axes)[:, None]
+        distance = torch.full((len(axes),), 4.0)
+        axis = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        places = torch.stack((x, y), dim=-1).reshape(1, -1, 2).expand(len(axes), -1, -1)
+        # A ray from the camera, in the frame where the ellipsoid is the unit ball.
+        camera = torch.tensor([0.0, 0.0, 4.0]) / half
+        along = unproject(places, torch.zeros(places.shape[:2]), distance) / half - camera
+        b, a, c = (along * camera).sum(-1), along.square().sum(-1), camera.square().sum(-1) - 1
+        alpha = (b * b > a * c).float().reshape(-1, 1, SIDE, SIDE)
+        images = with_rays(torch.cat((0.5 * alpha, 0.5 * alpha, 0.5 * alpha, alpha), dim=1), distance)
+        on_ball = torch.randn(len(axes), points, 3, generator=torch.Generator().manual_seed(0))
+        on_ball /= on_ball.norm(dim=-1, keepdim=True)
+        normals = on_ball / half / (on_ball / half).norm(dim=-1, keepdim=True)
+        inside = (frustum_centres(grid, distance) / half[:, None, None]).norm(dim=-1) < 1
+        pose = torch.tensor([0.3, 1.0, 0.0, 1.0]).expand(len(axes), -1)
+        return Batch(images[:, None].expand(-1, views, -1, -1, -1), distance, on_ball * half, normals, inside.float(),
+                     pose)
+
+    return batch
