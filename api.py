@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _BY_BLENDER = (".blend", ".vdb")
 # The forms of OUT by what the task's result is.
 _MESHES = (".blend", ".glb", ".obj", ".ply", ".stl", ".npz")
-ENDINGS = {"mesh": _MESHES, "volume": (*_MESHES, ".octree", ".vdb"), "morph": _MESHES, "picture": (".png",),
-           "model": (".safetensors",)}
+ENDINGS = {"mesh": _MESHES, "volume": (*_MESHES, ".octree", ".vdb"), "morph": _MESHES, "objects": _MESHES,
+           "picture": (".png",), "model": (".safetensors",)}
 _COMPANIONS = {".obj": (".mtl", ".png")}
 
 OnStatus = Callable[[Status], None]
@@ -245,10 +245,10 @@ def finish(job: Job, request: Request, on_status: OnStatus = silent) -> None:
 
 
 def result_of(job: Job) -> Result:
-    from .formats.mesh import read_npz
     from .formats.results import FORMS
-    path = job.output / FORMS[job.recipe.output].file
-    return Result(read_npz(path) if path.name == "mesh.npz" else None, job.report(), job, path)
+    form = FORMS[job.recipe.output]
+    path = job.output / form.file
+    return Result(form.mesh(path) if form.mesh else None, job.report(), job, path)
 
 
 def _function(recipe: type[Recipe]) -> Callable[..., Result]:

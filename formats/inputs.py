@@ -17,6 +17,7 @@ from . import capture as captures
 from .cameras import check_views
 from .folder import read_capture
 from .model import take_model
+from .photos import gather_photos
 from .pictures import PICTURE, picture_size
 from .shapes import gather_shapes
 from .solids import gather_solids
@@ -79,7 +80,8 @@ def gather_ends(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> di
 
 
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
-    "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "solids": gather_solids,
+    "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "photos": gather_photos,
+    "solids": gather_solids,
     "shapes": gather_shapes, "ends": gather_ends, "none": gather_nothing}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ _SPLIT = (".glb", ".gltf", ".obj", ".stl")
 _BLENDER_FROM_GLTF = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 
 
-def read_mesh(path: Path) -> Mesh:
+def read_mesh(path: Path, *, weld: bool = True) -> Mesh:
     """Read a mesh file; InputError where it is missing, damaged, without faces or not finite.
 
     Several objects or materials become one mesh with one texture. Vertices that the form had to repeat
-    (equal bit for bit) are one again. A file that it names must lie in its own folder.
+    (equal bit for bit) are one again, unless told not to `weld`. A file that it names must lie in its own folder.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -51,28 +52,35 @@ def read_mesh(path: Path) -> Mesh:
         raise InputError(f"mesh: {path} cannot be read as {ending[1:]} ({_line(error)}); "
                          "it may be damaged or cut short, write it again") from error
     _check(mesh, path)
-    mesh = _weld(mesh) if ending in _SPLIT else mesh
+    mesh = _weld(mesh) if weld and ending in _SPLIT else mesh
     return mesh.transformed(_BLENDER_FROM_GLTF) if ending in _Y_UP else mesh
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Write a mesh in the form of the path's ending, complete or not at all.
+    """Write a mesh in the form of the path's ending, complete or not at all; see `write_meshes`."""
+    write_meshes([mesh], path)
 
-    A texture goes into a .glb, beside an .obj as STEM.mtl and STEM.png, into a .ply as vertex colours.
+
+def write_meshes(meshes: Sequence[Mesh], path: Path) -> None:
+    """Write meshes in the form of the path's ending, complete or not at all.
+
+    Several stay apart in a .glb and become one in the other forms. A texture goes into a .glb, beside an .obj as STEM.mtl and STEM.png, into a .ply as vertex colours.
     InputError where the ending is unknown, the folder cannot be written or there are no faces.
     """
     path = Path(path)
-    write = {".glb": _write_glb, ".obj": _write_obj, ".ply": _write_ply, ".stl": _write_stl,
-             ".npz": write_npz}.get(path.suffix.lower())
+    write: Callable[[Path], None] | None = {
+        ".glb": lambda to: _write_glb(meshes, to), ".obj": lambda to: _write_obj(joined(meshes), to),
+        ".ply": lambda to: _write_ply(joined(meshes), to), ".stl": lambda to: _write_stl(joined(meshes), to),
+        ".npz": lambda to: write_npz(joined(meshes), to)}.get(path.suffix.lower())
     if write is None:
         raise InputError(f"out: {path} has an ending that is not written; give one of {' '.join(WRITABLE)}")
-    if not len(mesh.faces):
+    if not all(len(mesh.faces) for mesh in meshes):
         raise InputError(f"out: the mesh for {path} has no faces; nothing is written")
     if not path.parent.is_dir():
         raise InputError(f"out: the folder {path.parent} does not exist; make it or choose another")
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".maquette-") as folder:
-            write(mesh, Path(folder) / path.name)
+            write(Path(folder) / path.name)
             # The mesh itself comes last: what it names is there before it is.
             for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
                 with open(file, "rb") as handle:
@@ -102,7 +110,7 @@ def _load(path: Path) -> Mesh:
             parts.append(part.transformed(world_from_part))
     if not parts:
         raise InputError(f"mesh: {path} has no faces; give a mesh, not points or curves")
-    return _join(parts)
+    return joined(parts)
 
 
 def _part(geometry: Any, linear_colors: bool) -> Mesh:
@@ -120,7 +128,7 @@ def _part(geometry: Any, linear_colors: bool) -> Mesh:
     return Mesh(geometry.vertices, geometry.faces, normals, **more)
 
 
-def _join(parts: list[Mesh]) -> Mesh:
+def joined(parts: Sequence[Mesh]) -> Mesh:
     """One mesh of several. Different textures come to lie side by side in one."""
     if len(parts) == 1:
         return parts[0]
@@ -194,14 +202,25 @@ def _bytes(colors: np.ndarray) -> np.ndarray:
     return (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _write_glb(mesh: Mesh, path: Path) -> None:
+def _write_glb(meshes: Sequence[Mesh], path: Path) -> None:
+    import trimesh
+
+    scene = trimesh.Scene()
+    for number, mesh in enumerate(meshes):
+        name = path.stem if len(meshes) == 1 else f"{path.stem} {number + 1}"
+        scene.add_geometry(_glb_part(mesh, name), node_name=name, geom_name=name)
+    normals = all(mesh.normals is not None for mesh in meshes)
+    path.write_bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=normals))
+
+
+def _glb_part(mesh: Mesh, name: str) -> Any:
     import trimesh
     from PIL import Image
 
     mesh = mesh.transformed(np.linalg.inv(_BLENDER_FROM_GLTF))
     vertices, faces, normals = mesh.vertices, mesh.faces, mesh.normals
     visual: Any = None
-    material = trimesh.visual.material.PBRMaterial(name=path.stem, metallicFactor=0.0, roughnessFactor=1.0)
+    material = trimesh.visual.material.PBRMaterial(name=name, metallicFactor=0.0, roughnessFactor=1.0)
     if mesh.texture is not None and mesh.corner_uvs is not None:
         old, faces, uvs = _split_at_seams(faces, mesh.corner_uvs)
         vertices, normals = vertices[old], None if normals is None else normals[old]
@@ -209,10 +228,7 @@ def _write_glb(mesh: Mesh, path: Path) -> None:
         visual = trimesh.visual.TextureVisuals(uv=uvs, material=material)
     elif mesh.colors is not None:
         visual = trimesh.visual.ColorVisuals(vertex_colors=_bytes(linear_from_srgb(mesh.colors)))
-    whole = trimesh.Trimesh(vertices, faces, vertex_normals=normals, visual=visual, process=False)
-    scene = trimesh.Scene()
-    scene.add_geometry(whole, node_name=path.stem, geom_name=path.stem)
-    path.write_bytes(trimesh.exchange.gltf.export_glb(scene, include_normals=normals is not None))
+    return trimesh.Trimesh(vertices, faces, vertex_normals=normals, visual=visual, process=False)
 
 
 def _write_ply(mesh: Mesh, path: Path) -> None:

@@ -54,9 +54,12 @@ def find_model(name: str) -> Path:
 def take_model(recipe: Recipe, input_folder: Path) -> None:
     """Bring the model that a recipe names, if it names one, into a job's input; a damaged one is refused here."""
     name = recipe.to_json().get("model")
-    if name is not None:
+    if name:
         path = find_model(name)
-        read_about(path)
+        kind = read_about(path).get("kind")
+        if kind != recipe.model_kind:
+            raise InputError(f"model: {path} is a model of kind {kind!r}, and {' '.join(recipe.words())} takes one of "
+                             f"kind {recipe.model_kind!r}; give another")
         input_folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, input_folder / FILE)
 
@@ -109,8 +112,7 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     except OSError as error:
         raise InputError(f"model: {path} cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"model: {path} is not a safetensors file; give one that `maquette shape train` has "
-                         "made") from error
+        raise InputError(f"model: {path} is not a safetensors file; give one that Maquette has made") from error
     about = _about(header, path)
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     end = _end(entries)
@@ -128,7 +130,7 @@ def _about(header: Any, path: Path) -> dict[str, Any]:
         version = about["version"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"model: {path} is a safetensors file of another program; give one that "
-                         "`maquette shape train` has made") from error
+                         "Maquette has made") from error
     if version != VERSION:
         raise InputError(f"model: {path} has version {version!r} of the format and {VERSION} is read; "
                          "use the Maquette that made it, or train it again")

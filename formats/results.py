@@ -7,18 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import morph, octree
-from .mesh import read_npz
-from .meshes import write_mesh
+from . import morph, objects, octree
+from .mesh import Mesh, read_npz
+from .meshes import joined, write_mesh, write_meshes
 from .volume import OCTREE
 
 
 @dataclass(frozen=True)
 class Form:
-    """One form of results. `write` makes of `file` in output/ the user's file, in the form of that one's ending."""
+    """One form of results.
+
+    `write` makes of `file` in output/ the user's file, in the form of that one's ending; `mesh` reads it as one mesh,
+    where it is that.
+    """
 
     file: str
     write: Callable[[Path, Path], object]
+    mesh: Callable[[Path], Mesh] | None = None
 
 
 def _write_mesh(source: Path, path: Path) -> None:
@@ -36,11 +41,20 @@ def _write_morph(source: Path, path: Path) -> None:
     morph.write_morph(morph.read_npz(source), path)
 
 
+def _mesh_of_objects(path: Path) -> Mesh:
+    return joined(objects.read(path).meshes)
+
+
+def _write_objects(source: Path, path: Path) -> None:
+    write_meshes(objects.read(source).meshes, path)
+
+
 # By the recipe's `output`.
 FORMS = {
-    "mesh": Form("mesh.npz", _write_mesh),
-    "volume": Form("mesh.npz", _write_volume),
+    "mesh": Form("mesh.npz", _write_mesh, read_npz),
+    "volume": Form("mesh.npz", _write_volume, read_npz),
     "morph": Form("morph.npz", _write_morph),
+    "objects": Form(objects.FILE, _write_objects, _mesh_of_objects),
     "picture": Form("picture.png", shutil.copyfile),
     "model": Form("model.safetensors", shutil.copyfile),
 }

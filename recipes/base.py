@@ -103,6 +103,8 @@ class Recipe:
     # "mesh", "volume" (a mesh and the octree that it is of), "morph", "picture" or "model": the form of the result,
     # hence of OUT.
     output: ClassVar[str] = "mesh"
+    # The kind of model, as its file says, that the parameter `model` takes or that training makes.
+    model_kind: ClassVar[str] = ""
     # A line of the command line for the table of tasks.
     example: ClassVar[str] = ""
     presets: ClassVar[dict[str, dict[str, Any]]] = {}

@@ -14,6 +14,7 @@ class ShapeComplete(Recipe):
 
     label: ClassVar[str] = "Complete"
     input: ClassVar[str] = "solids"
+    model_kind: ClassVar[str] = "deepsdf"
     example: ClassVar[str] = "maquette shape complete scan.ply -o whole.glb --model furniture-food"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 64}, "best": {"resolution": 256}}
 

@@ -14,6 +14,7 @@ class ShapeInterpolate(Recipe):
 
     label: ClassVar[str] = "Interpolate"
     input: ClassVar[str] = "ends"
+    model_kind: ClassVar[str] = "deepsdf"
     output: ClassVar[str] = "morph"
     example: ClassVar[str] = "maquette shape interpolate chair.glb sofa.glb -o between.glb --steps 5"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 64}, "best": {"resolution": 192}}

@@ -14,6 +14,7 @@ class ShapeRandom(Recipe):
 
     label: ClassVar[str] = "Random shape"
     input: ClassVar[str] = "none"
+    model_kind: ClassVar[str] = "deepsdf"
     example: ClassVar[str] = "maquette shape random -o new.glb --seed 7"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 64}, "best": {"resolution": 256}}
 

@@ -14,6 +14,7 @@ class ShapeTrain(Recipe):
 
     label: ClassVar[str] = "Train on shapes"
     input: ClassVar[str] = "shapes"
+    model_kind: ClassVar[str] = "deepsdf"
     output: ClassVar[str] = "model"
     example: ClassVar[str] = "maquette shape train chairs tables -o furniture.safetensors --seconds 3600"
     presets: ClassVar[dict[str, dict[str, Any]]] = {

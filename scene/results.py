@@ -216,8 +216,9 @@ def _keep_model(scene: bpy.types.Scene, job: Done, replaces: str) -> Path:
     except OSError as problem:
         raise InputError(f"model: {path} cannot be written ({problem.strerror}); free some space, then resume the "
                          "job") from None
+    trained = recipe_of(job.report()["task"])
     for recipe in tasks().values():
-        if any(parameter.name == "model" for parameter in recipe.parameters()):
+        if recipe.model_kind == trained.model_kind and any(p.name == "model" for p in recipe.parameters()):
             getattr(properties.of_scene(scene), recipe.task()).model = str(path)
     return path
 

@@ -1,0 +1,69 @@
+"""Several processes that train one network, as torchrun starts them: each on its own part of every batch."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ...recipes.errors import InputError
+
+
+class Processes:
+    """The processes of one training; one alone where torchrun has not started several.
+
+    The first has the clock: it says how much of the time is over, and the others follow.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        if self.count > 1:
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """How much of a batch is this process's."""
+        if batch % self.count:
+            raise InputError(f"batch: {batch} cannot be divided among {self.count} processes; give a multiple of that")
+        return batch // self.count
+
+    def same(self, network: nn.Module) -> None:
+        """Give all processes the first one's parameters and buffers."""
+        if self.count > 1:
+            for value in (*network.parameters(), *network.buffers()):
+                dist.broadcast(value.data, 0)
+
+    def told(self, value: float) -> float:
+        """The first process's value."""
+        if self.count == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64, device=self._device())
+        dist.broadcast(told, 0)
+        return told.item()
+
+    def mean(self, value: float) -> float:
+        """The mean of all processes' values."""
+        if self.count == 1:
+            return value
+        total = torch.tensor([value], dtype=torch.float64, device=self._device())
+        dist.all_reduce(total)
+        return total.item() / self.count
+
+    def mean_gradients(self, network: nn.Module) -> None:
+        """Make each gradient the mean of all processes'; one that a process lacks counts as 0."""
+        if self.count == 1:
+            return
+        parameters = list(network.parameters())
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
+        dist.all_reduce(flat)
+        for p, part in zip(parameters, (flat / self.count).split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p).clone()
+
+    @staticmethod
+    def _device() -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
