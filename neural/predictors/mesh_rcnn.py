@@ -1,0 +1,189 @@
+"""Mesh R-CNN (Gkioxari, Malik and Johnson 2019) for one object: voxels, their surface, and its refinement.
+
+A picture becomes a frustum grid whose voxels stand behind its pixels (section 3.2), the grid a mesh of cubes, and
+three stages of graph convolutions move its vertices by what the picture shows at their places (section 3.3).
+
+Deviations: a small U-Net trained from nothing in place of ResNet-50, whose way up meets the finer maps again, so that
+the voxels keep the picture's outline; a soft IoU beside the binary cross-entropy; voxels that touch along an edge or at
+a corner alone get a neighbour more, so that the mesh is a closed manifold; a vertex also knows its normal and the
+grid's value around it, because what is fetched from the picture is the same before and behind; Chamfer distances are
+not squared; normals are compared with their sign.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...formats.mesh import Mesh
+from . import mesh_loss, view
+from .graph import GraphConvolution, Packed, pack, vert_align
+from .occupancy import cubes, soft_iou, solid
+from .predictor import Batch, Predictor
+
+THRESHOLD = 0.5  # of a voxel's probability from which on it is filled
+VOXELS_ALONE = 1 / 3  # of the training; meshes of voxels that know nothing teach nothing
+MOST_VERTICES = 3500  # of a mesh that is trained on
+REFINED = 4  # one object of so many is refined in each step: a mesh costs as much as several grids
+SAMPLES = 1024  # points of each surface that are compared
+STAGES = 3
+LOSS_WEIGHTS = {"voxels": 1.0, "iou": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
+GROUPS = 8  # of channels, that are normalised together
+
+
+class Residual(nn.Module):
+    """x + two convolutions of x, each behind a normalisation that knows no batch."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(layer for _ in range(2) for layer in (
+            nn.GroupNorm(GROUPS, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))))
+        nn.init.zeros_(self.layers[-1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class UNet(nn.Module):
+    """Pictures (B, 6, S, S) to maps from which all else is read: (B, C, S/2 … S/16) on the way down, S/8 … S/4 up."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        sizes = [width, 2 * width, 4 * width, 8 * width]
+        self.channels = [*sizes, 4 * width, 3 * width]
+        self.stem = nn.Conv2d(view.CHANNELS, width, 5, stride=2, padding=2)
+        self.down = nn.ModuleList(nn.Sequential(
+            nn.GroupNorm(GROUPS, before), nn.ReLU(), nn.Conv2d(before, after, 3, stride=2, padding=1), Residual(after))
+            for before, after in zip(sizes, sizes[1:], strict=False))
+        self.deepest = nn.Sequential(nn.Conv2d(sizes[3], 10 * width, 3, stride=2, padding=1), Residual(10 * width))
+        self.whole = nn.Sequential(nn.Linear(10 * width, 10 * width), nn.ReLU(), nn.Linear(10 * width, 10 * width))
+        self.sideways = nn.ModuleList(nn.Conv2d(at, to, 1) for at, to in
+                                      ((8 * width, 8 * width), (4 * width, 4 * width), (2 * width, 3 * width)))
+        self.up = nn.ModuleList(nn.Conv2d(at, to, 1) for at, to in
+                                ((10 * width, 8 * width), (8 * width, 4 * width), (4 * width, 3 * width)))
+        self.after = nn.ModuleList(map(Residual, (8 * width, 4 * width, 3 * width)))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = [self.stem(images)]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        x = self.deepest(maps[-1])
+        x = x + self.whole(x.mean(dim=(2, 3)))[..., None, None]
+        risen = []
+        for skip, sideways, up, after in zip(maps[:0:-1], self.sideways, self.up, self.after, strict=True):
+            x = after(F.interpolate(up(x), scale_factor=2, mode="nearest") + sideways(skip))
+            risen.append(x)
+        return [*maps, *risen[1:]]
+
+
+class Stage(nn.Module):
+    """One refinement: features of the picture at each vertex, three graph convolutions, and where to go from there."""
+
+    def __init__(self, fetched: int, hidden: int, first: bool) -> None:
+        super().__init__()
+        self.bottleneck = nn.Linear(fetched, hidden)
+        self.layers = nn.ModuleList(
+            GraphConvolution((hidden if number or first else 2 * hidden) + _KNOWN, hidden, normalised=True)
+            for number in range(3))
+        self.offset = nn.Linear(hidden + _KNOWN, 3)
+        nn.init.zeros_(self.offset.weight)
+        nn.init.zeros_(self.offset.bias)
+
+    def forward(self, fetched: Tensor, known: Tensor, hidden: Tensor | None, graph: Packed) -> tuple[Tensor, Tensor]:
+        """How far each vertex goes (V, 3), within ±1, and its features (V, hidden).
+
+        fetched: (V, C) of the picture; known: (V, 7) place, normal and the grid's value; hidden: of the stage before.
+        """
+        x = F.relu(self.bottleneck(fetched))
+        x = x if hidden is None else torch.cat((x, hidden), dim=1)
+        for layer in self.layers:
+            x = F.relu(layer(torch.cat((x, known), dim=1), graph))
+        return torch.tanh(self.offset(torch.cat((x, known), dim=1))), x
+
+
+_KNOWN = 7
+
+
+class Network(Predictor):
+    """width: channels at half the picture's side, a multiple of 8; hidden: of a vertex."""
+
+    method: ClassVar[str] = "mesh-rcnn"
+    grid: ClassVar[int] = view.SIDE // 4
+
+    def __init__(self, width: int = 24, hidden: int = 64) -> None:
+        super().__init__(width=width, hidden=hidden)
+        self.picture = UNet(width)
+        self.voxels = nn.Sequential(nn.GroupNorm(GROUPS, 3 * width), nn.ReLU(), nn.Conv2d(3 * width, self.grid, 1))
+        self.stages = nn.ModuleList(Stage(sum(self.picture.channels), hidden, not number) for number in range(STAGES))
+
+    def loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
+        maps = self.picture(batch.images[:, 0])
+        logits = self.voxels(maps[-1]).float()
+        parts = {"voxels": F.binary_cross_entropy_with_logits(logits, batch.filled),
+                 "iou": 1 - soft_iou(logits.sigmoid(), batch.filled)}
+        if fraction >= VOXELS_ALONE:
+            parts |= self._mesh_losses(batch, maps, logits)
+        total = torch.stack([LOSS_WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        return total, {name: part.item() for name, part in parts.items()}
+
+    def _mesh_losses(self, batch: Batch, maps: list[Tensor], logits: Tensor) -> dict[str, Tensor]:
+        """Of some of the objects: chosen anew in each step, and none whose voxels are still in crumbs."""
+        chosen = torch.randperm(len(logits))[:max(1, len(logits) // REFINED)].tolist()
+        meshes = [(number, cubes(solid(grid, THRESHOLD))) for number, grid in
+                  zip(chosen, logits[chosen].detach().sigmoid().cpu().numpy(), strict=True)]
+        meshes = [(number, mesh) for number, mesh in meshes if len(mesh.vertices) <= MOST_VERTICES]
+        if not meshes:
+            return {}
+        rows = torch.tensor([number for number, _ in meshes], device=logits.device)
+        stages, graph = self._refine([mesh for _, mesh in meshes], [each[rows] for each in maps], logits[rows],
+                                     batch.distance[rows])
+        truth, normals = batch.points[rows, :SAMPLES], batch.normals[rows, :SAMPLES]
+        parts: dict[str, list[Tensor]] = {"chamfer": [], "normal": [], "edge": []}
+        for vertices in stages[1:]:
+            points, facing = mesh_loss.sample_surface(vertices, graph, SAMPLES)
+            matched = mesh_loss.match(points, truth)
+            parts["chamfer"].append(mesh_loss.chamfer_l1_mean(matched))
+            parts["normal"].append(mesh_loss.normal_loss(matched, facing, normals))
+            parts["edge"].append(mesh_loss.edge_loss(vertices, graph))
+        return {name: torch.stack(values).mean() for name, values in parts.items()}
+
+    def _refine(self, meshes: list[Mesh], maps: list[Tensor], logits: Tensor,
+                distance: Tensor) -> tuple[list[Tensor], Packed]:
+        """The vertices (V, 3) in the view frame before and after each stage, packed."""
+        graph = pack([len(mesh.vertices) for mesh in meshes], [mesh.faces for mesh in meshes], logits.device)
+        lattice = torch.from_numpy(np.concatenate([mesh.vertices for mesh in meshes])).to(logits.device)
+        far = distance[graph.owner]
+        # One vertex an object, since each has its own camera.
+        vertices = view.unproject((lattice[:, None, :2] * lattice.new_tensor([1.0, -1.0])), lattice[:, None, 2], far)
+        stages, hidden = [vertices[:, 0]], None
+        inside = logits.sigmoid()[:, None]
+        for stage in self.stages:
+            here = stages[-1]
+            places = view.project(here[:, None], far)[:, 0]
+            value = vert_align([inside], torch.cat((places, -here[:, 2:]), dim=1), graph)
+            known = torch.cat((here, vertex_normals(here.detach(), graph), value), dim=1)
+            offset, hidden = stage(vert_align(maps, places, graph), known, hidden, graph)
+            stages.append(here + offset)
+        return stages, graph
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, distance: Tensor) -> Mesh:
+        maps = self.picture(images[:1])
+        logits = self.voxels(maps[-1]).float()
+        mesh = cubes(solid(logits[0].sigmoid().cpu().numpy(), THRESHOLD))
+        stages, _ = self._refine([mesh], maps, logits, distance.reshape(1))
+        return Mesh(stages[-1].float().cpu().numpy(), mesh.faces, quads=mesh.quads)
+
+
+def vertex_normals(vertices: Tensor, graph: Packed) -> Tensor:
+    """(V, 3) of unit length: the mean of the faces' by area."""
+    a, b, c = vertices[graph.faces].unbind(dim=1)
+    normal = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(vertices)
+    for corner in range(3):
+        total.index_add_(0, graph.faces[:, corner], normal)
+    return F.normalize(total, dim=1)
