@@ -105,10 +105,10 @@ def test_a_mask_without_soft_edges_makes_no_stairs() -> None:
 def test_it_takes_the_first_picture_as_networks_do_and_has_no_weights() -> None:
     alpha = torch.from_numpy(reduced(np.hypot(X, Y) < 0.5)).float()
     rgba = alpha.expand(2, 4, -1, -1)
-    distance = torch.tensor(DISTANCE)
+    distance = torch.tensor(DISTANCE, dtype=torch.float64)
     network = Network()
     mesh = network.predict(view.with_rays(rgba, distance.expand(2)), distance)
-    assert np.allclose(mesh.vertices, inflated(alpha.double().numpy(), DISTANCE).vertices, atol=1e-4)
+    assert np.array_equal(mesh.vertices, inflated(alpha.double().numpy(), DISTANCE).vertices)
     assert not list(network.parameters())
 
 
