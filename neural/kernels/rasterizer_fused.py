@@ -1,0 +1,104 @@
+"""Bands of rows on all threads, in each the faces, or the outline's pieces, one after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from . import raster_fused
+from .dispatch import compiled, inlined
+from .raster import blank
+from .rasterizer import BESIDE, HALF_PIECE
+
+_BANDS = 16
+
+
+def visible(corners: Tensor, height: int, width: int) -> Tensor:
+    drawn = [blank(height, width) for _ in corners]
+    for triangles, onto in zip(corners.double().contiguous().numpy(), drawn, strict=True):
+        raster_fused.draw(triangles, 0, *onto)
+    faces = [onto.face for onto in drawn]
+    return torch.from_numpy(np.stack(faces) if faces else np.empty((0, height, width), np.int32))
+
+
+def outline(corners: Tensor, face: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    triangles = corners.double().contiguous().numpy()
+    foot, share = np.full(face.shape, -1), np.empty(face.shape)
+    _feet(triangles, face.numpy(), foot, share)
+    edge, beside = np.full(face.shape, -1), np.zeros(face.shape, np.int64)
+    _spread(triangles, foot, share, reach, edge, beside)
+    return torch.from_numpy(edge), torch.from_numpy(beside)
+
+
+@inlined
+def _nearest(ax, ay, bx, by, x, y, low, high):
+    """Share and squared distance of the point nearest to (x, y) on the part from low to high of an edge."""
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    share = ((x - ax) * dx + (y - ay) * dy) / length if length > 0.0 else 0.0
+    share = min(max(share, low), high)
+    ex, ey = ax + share * dx - x, ay + share * dy - y
+    return share, ex * ex + ey * ey
+
+
+@compiled
+def _feet(corners, face, foot, share):
+    """The nearest edge, and where on it, of background pixels beside the foreground."""
+    batch, height, width = face.shape
+    for task in prange(batch * _BANDS):
+        b, band = task // _BANDS, task % _BANDS
+        top, bottom = band * height // _BANDS, (band + 1) * height // _BANDS - 1
+        beside = np.zeros((bottom - top + 1, width), np.bool_)
+        apart = np.full((bottom - top + 1, width), np.inf)
+        for j in range(top, bottom + 1):
+            for i in range(width):
+                if face[b, j, i] >= 0:
+                    continue
+                for v in range(max(j - 1, 0), min(j + 2, height)):
+                    for u in range(max(i - 1, 0), min(i + 2, width)):
+                        beside[j - top, i] |= face[b, v, u] >= 0
+        for f in range(corners.shape[1]):
+            t = corners[b, f]
+            y0 = max(np.ceil(min(t[0, 1], t[1, 1], t[2, 1]) - 0.5 - BESIDE), top)
+            y1 = min(np.floor(max(t[0, 1], t[1, 1], t[2, 1]) - 0.5 + BESIDE), bottom)
+            area = (t[1, 0] - t[0, 0]) * (t[2, 1] - t[0, 1]) - (t[1, 1] - t[0, 1]) * (t[2, 0] - t[0, 0])
+            if not (y0 <= y1 and min(t[0, 2], t[1, 2], t[2, 2]) > 0.0 and abs(area) < np.inf) or area == 0.0:
+                continue
+            x0 = max(np.ceil(min(t[0, 0], t[1, 0], t[2, 0]) - 0.5 - BESIDE), 0)
+            x1 = min(np.floor(max(t[0, 0], t[1, 0], t[2, 0]) - 0.5 + BESIDE), width - 1)
+            for j in range(int(y0), int(y1) + 1):
+                for i in range(int(x0), int(x1) + 1):
+                    if not beside[j - top, i]:
+                        continue
+                    for k in range(3):
+                        n = (k + 1) % 3
+                        at, away = _nearest(t[k, 0], t[k, 1], t[n, 0], t[n, 1], i + 0.5, j + 0.5, 0.0, 1.0)
+                        if away < apart[j - top, i]:
+                            apart[j - top, i], foot[b, j, i], share[b, j, i] = away, 3 * f + k, at
+
+
+@compiled
+def _spread(corners, foot, share, reach, edge, beside):
+    """To each pixel the nearest piece of outline: from every pixel that stands for one to those within reach."""
+    batch, height, width = foot.shape
+    span = int(np.ceil(reach + BESIDE))
+    for task in prange(batch * _BANDS):
+        b, band = task // _BANDS, task % _BANDS
+        top, bottom = band * height // _BANDS, (band + 1) * height // _BANDS
+        apart = np.full((bottom - top, width), reach * reach)
+        for j in range(max(top - span, 0), min(bottom + span, height)):
+            for i in range(width):
+                if foot[b, j, i] < 0:
+                    continue
+                f, k = foot[b, j, i] // 3, foot[b, j, i] % 3
+                n = (k + 1) % 3
+                ax, ay, bx, by = corners[b, f, k, 0], corners[b, f, k, 1], corners[b, f, n, 0], corners[b, f, n, 1]
+                half = HALF_PIECE / max(np.hypot(bx - ax, by - ay), 1e-12)
+                low, high = max(share[b, j, i] - half, 0.0), min(share[b, j, i] + half, 1.0)
+                for v in range(max(j - span, top), min(j + span + 1, bottom)):
+                    for u in range(max(i - span, 0), min(i + span + 1, width)):
+                        _, away = _nearest(ax, ay, bx, by, u + 0.5, v + 0.5, low, high)
+                        if away < apart[v - top, u]:
+                            apart[v - top, u], edge[b, v, u], beside[b, v, u] = away, 3 * f + k, j * width + i
