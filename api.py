@@ -222,10 +222,12 @@ def _refuse_existing(job: Job, paths: list[Path]) -> None:
         raise InputError(f"out: {there[0]} exists; move it away, then `maquette resume {job.name}` writes the result")
 
 
-def perform(request: Request, on_status: OnStatus = silent, python: Path | None = None) -> Job:
-    """Gather, run and deliver a request; raise what goes wrong."""
+def perform(request: Request, on_status: OnStatus = silent, python: Path | None = None,
+            on_job: Callable[[Job], None] = lambda job: None) -> Job:
+    """Gather, run and deliver a request; raise what goes wrong. `on_job` hears of the job before it runs."""
     python = python or backend.find_backend_python()
     job = start(request, on_status)
+    on_job(job)
     run.run(job, python, on_status)
     finish(job, request, on_status)
     return job

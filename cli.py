@@ -139,6 +139,9 @@ def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     parser.set_defaults(act=_task, word=recipe.task())
     parser.add_argument("input", nargs="*", type=Path, metavar="INPUT",
                         help="files or folders; in `blender --command`, none is the open scene")
+    if recipe.words()[0] == "train":
+        parser.add_argument("--data", nargs="+", type=Path, dest="input", metavar="FOLDER", default=argparse.SUPPRESS,
+                            help="the same as INPUT")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT",
                         help=f"the result; its ending chooses the form: {' '.join(api.ENDINGS[recipe.output])}")
     parser.add_argument("--preset", choices=PRESETS, help="a set of parameters; those given beside it win")
@@ -213,10 +216,27 @@ def _recipe_file(path: Path, task: str) -> dict[str, Any]:
 def _task(options: argparse.Namespace) -> None:
     request = api.Request(options.word, tuple(options.input), given_values(options), options.out, options.report,
                           options.seed, options.device, options.overwrite, options.blender)
+    if process.rank():
+        return _follow()
     python = backend.find_backend_python(options.python)
     with terminal.narrator(options.quiet, options.json) as narrate:
-        job = api.perform(request, narrate, python)
+        job = api.perform(request, narrate, python, on_job=_say_to_followers)
     _say_result(job, options)
+
+
+def _say_to_followers(job: Job) -> None:
+    """Tell the other processes that torchrun has started with this one, if it has, which job they share."""
+    if process.has_followers():
+        from .neural.training import processes
+        processes.tell_job(job.path)
+
+
+def _follow() -> None:
+    """Take part in the job of the first of the processes that torchrun has started."""
+    os.environ.update(process.worker_environment())  # before torch reads it
+    from .neural import worker
+    from .neural.training import processes
+    worker.follow(processes.job_told())
 
 
 def _say_result(job: Job, options: argparse.Namespace) -> None:

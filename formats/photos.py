@@ -19,9 +19,10 @@ MOST_PIXELS = 200_000_000
 
 @dataclass(frozen=True)
 class Photos:
-    """Files of a job's input, by the names that the user knows them by."""
+    """Files of a job's input."""
 
     photos: tuple[Path, ...]
+    name: str  # what the user calls the first
     mask: Path | None
     behind: Path | None
 
@@ -38,15 +39,16 @@ def gather_photos(paths: Sequence[Path], input_folder: Path, recipe: Image) -> d
         if not path.is_file():
             raise InputError(f"{role}: {path} does not exist; check the path")
     input_folder.mkdir(parents=True, exist_ok=True)
-    files = {role: _copied(path, input_folder / f"{role}{path.suffix.lower()}") for role, path in roles.items()}
-    names = [_copied(path, input_folder / f"photo_{number:03d}{path.suffix.lower()}")
+    files = {role: copied(path, input_folder / f"{role}{path.suffix.lower()}") for role, path in roles.items()}
+    names = [copied(path, input_folder / f"photo_{number:03d}{path.suffix.lower()}")
              for number, path in enumerate(paths)]
-    return write_list(input_folder, names, **files)
+    return write_list(input_folder, names, paths[0].stem, **files)
 
 
-def write_list(input_folder: Path, photos: Sequence[str], **roles: str) -> dict[str, Any]:
+def write_list(input_folder: Path, photos: Sequence[str], name: str, **roles: str) -> dict[str, Any]:
     """Write photos.json of files that lie in `input_folder`; the summary of the job."""
-    (input_folder / LIST).write_text(json.dumps({"photos": list(photos), **roles}), encoding="utf-8")
+    about = {"photos": list(photos), "name": name, **roles}
+    (input_folder / LIST).write_text(json.dumps(about), encoding="utf-8")
     width, height = picture_size(input_folder / photos[0])
     return {"photos": len(photos), "pixels": width * height}
 
@@ -55,10 +57,11 @@ def read_list(input_folder: Path) -> Photos:
     """The photos of a job's input."""
     about = json.loads((input_folder / LIST).read_text(encoding="utf-8"))
     roles = {role: input_folder / about[role] if role in about else None for role in ("mask", "behind")}
-    return Photos(tuple(input_folder / name for name in about["photos"]), **roles)
+    return Photos(tuple(input_folder / name for name in about["photos"]), about["name"], **roles)
 
 
-def _copied(source: Path, target: Path) -> str:
+def copied(source: Path, target: Path) -> str:
+    """Copy a picture that is neither broken nor too large; the copy's name."""
     if source.is_dir():
         raise InputError(f"input: {source} is a folder; name the photos in it")
     width, height = picture_size(source)

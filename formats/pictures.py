@@ -6,6 +6,7 @@ the stored pixels.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -106,6 +107,13 @@ class Picture:
     stored_size: tuple[int, int]  # width and height in the file
     depth: np.ndarray | None = None  # (H, W) float32 metres, NaN is unknown; an .exr's own
     normal: np.ndarray | None = None  # (H, W, 3) float32 world, zero is unknown; an .exr's own
+    frames: int = 1  # of an animation, of which the first is taken
+
+    def straight(self) -> np.ndarray:
+        """(H, W, 4) uint8 sRGB with straight alpha."""
+        alpha = self.rgba_srgb[..., 3:]
+        rgb = np.divide(self.rgba_srgb[..., :3], alpha, out=np.zeros_like(self.rgba_srgb[..., :3]), where=alpha > 0)
+        return (np.concatenate((rgb, alpha), axis=-1).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def read_picture(path: Path, longest_side: int | None = None, *, upright: bool = False) -> Picture:
@@ -121,6 +129,7 @@ def read_picture(path: Path, longest_side: int | None = None, *, upright: bool =
         return _read_exr(path, longest_side)
     try:
         with Image.open(path) as opened:
+            frames = getattr(opened, "n_frames", 1)
             image: Any = ImageOps.exif_transpose(opened) if upright else _as_stored(opened)
             stored: tuple[int, int] = image.size
             width, height = reduced_size(*stored, longest_side)
@@ -128,7 +137,7 @@ def read_picture(path: Path, longest_side: int | None = None, *, upright: bool =
                 grey = np.asarray(image, np.float32) / (65535.0 if image.mode.startswith("I") else 1.0)
                 opaque = np.ones_like(grey)
                 rgba = _area_average(np.stack([grey, grey, grey, opaque], axis=-1).clip(0, 1), width, height)
-                return Picture(rgba, False, stored)
+                return Picture(rgba, False, stored, frames=frames)
             has_alpha = image.has_transparency_data
             image.draft("RGB", (width, height))  # JPEG alone: decodes at 1/2, 1/4 or 1/8 where that suffices
             pixels = image.convert("RGBA")
@@ -138,7 +147,20 @@ def read_picture(path: Path, longest_side: int | None = None, *, upright: bool =
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
     rgba[..., :3] *= rgba[..., 3:]
-    return Picture(rgba, has_alpha, stored)
+    return Picture(rgba, has_alpha, stored, frames=frames)
+
+
+def focal_length(path: Path) -> float | None:
+    """The focal length, as on a sensor of 36 mm, that a photo's EXIF data say; None where they do not."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as opened:
+            tags = opened.getexif().get_ifd(ExifTags.IFD.Exif)
+            found = float(tags.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
+    except (OSError, SyntaxError, ValueError, TypeError, ZeroDivisionError):
+        return None
+    return found if math.isfinite(found) and found > 0 else None
 
 
 def _as_stored(image: Any) -> Any:

@@ -41,6 +41,16 @@ def worker_environment() -> dict[str, str]:
     return {**env, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
 
+def rank() -> int:
+    """The number of this process among those that torchrun has started together; the first has the job."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def has_followers() -> bool:
+    """Whether torchrun has started others with this process."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def adopt(child: subprocess.Popen) -> None:
     """Keep a child that outlives the caller: a Popen that is thrown away would warn, and its process stay a zombie."""
     _children.append(child)

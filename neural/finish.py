@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..formats.mesh import Mesh, write_npz
 from ..recipes.errors import InputError
@@ -70,8 +71,13 @@ def deliver(context: Context, mesh: Mesh, *, inner: bool = False) -> None:
     write_npz(mesh, context.output / "mesh.npz")
     figures = audit(mesh)
     context.report["mesh"] = figures
+    warn_of_defects(context, figures, "raise --resolution or look at the input", inner=inner)
+    context.preview(portrait(mesh))
+
+
+def warn_of_defects(context: Context, figures: dict[str, Any], mend: str, *, inner: bool = False) -> None:
+    """Warn of what the audit of a mesh has found, and say how to mend it; `inner` shells may be as they should."""
     wrong = [f"{figures[name]} {words}" for name, words in _DEFECTS.items()
              if figures[name] and not (inner and name == "inner_shells")]
     if wrong:
-        context.warn(f"mesh: it has {', '.join(wrong)}; raise --resolution or look at the input")
-    context.preview(portrait(mesh))
+        context.warn(f"mesh: it has {', '.join(wrong)}; {mend}")

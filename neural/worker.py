@@ -291,6 +291,32 @@ def _write_result(job: Job) -> None:
         form.write(job.output / form.file, folder / Path(name).name)
 
 
+class Following:
+    """The view of a task that takes part in another process's job: it reads, and says and writes nothing."""
+
+    def __init__(self, job: Job) -> None:
+        self.recipe, self.seed = job.recipe, int(job.description["seed"])
+        self.device = _device(job.description["device"])
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        self.input, self.output, self.checkpoint = job.input, job.output, job.checkpoint
+        self.report: dict[str, Any] = {}
+
+    def stage(self, name: str, upto: float) -> None: ...
+
+    def progress(self, fraction: float, message: str = "") -> None: ...
+
+    def preview(self, rgb: np.ndarray) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+def follow(path: Path) -> None:
+    """Take part in the job in `path`, which another process runs (see `training.processes`)."""
+    job = Job(path)
+    import_module(f"..tasks.{job.task}", __name__).run(Following(job))
+
+
 def _report(job: Job, context: Running, estimated_mb: int) -> dict[str, Any]:
     memory = {"estimated_mb": estimated_mb, "peak_mb": machine.peak_memory_mb()}
     if context.device.type == "cuda":

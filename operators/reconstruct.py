@@ -16,6 +16,7 @@ from .texts import iface_, rpt_
 def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Recipe, replaces: str = "") -> set[str]:
     """Make a job and report what comes of it: at once, or when it is done where there is no window."""
     try:
+        recipe = inputs.settled(context, recipe)
         if bpy.app.background:
             job = submit.run_here(context, recipe, replaces, _print)
             made = results.insert(context.scene, job, replaces)

@@ -10,6 +10,8 @@ from ..recipes import MaquetteError, Recipe, tasks
 from . import rows, state
 
 CATEGORY = "Maquette"
+# Operators that bring an input from files, by its kind.
+FROM_FILES = {"capture": "maquette.import_capture", "photos": "maquette.image_to_mesh"}
 
 
 class Sidebar:
@@ -43,8 +45,8 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
             row = layout.row()
             row.scale_y = 1.5
             row.operator(f"maquette.reconstruct_{task}", icon="PLAY")
-            if recipe.input == "capture":
-                layout.operator("maquette.import_capture", icon="IMPORT")
+            if recipe.input in FROM_FILES:
+                layout.operator(FROM_FILES[recipe.input], icon="IMPORT")
 
     if len(recipe.words()) > 1:
         TaskPanel.bl_parent_id = _family_id(recipe.words()[0])  # type: ignore[attr-defined]

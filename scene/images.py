@@ -8,12 +8,15 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..formats.photos import copied
 from ..formats.pictures import png, srgb_from_linear
 from ..recipes import InputError
 from .compat import fitting_name
 
 # What has pixels of its own; of the others only a render or a player makes some.
 STILL = {"FILE", "GENERATED"}
+# Endings of files that the backend reads as Blender does.
+COPIED = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 
 
 def chosen(context: bpy.types.Context, name: str) -> bpy.types.Image:
@@ -61,6 +64,19 @@ def write(image: bpy.types.Image, path: Path) -> None:
         straight = np.divide(rgba[..., :3], alpha, out=np.zeros_like(rgba[..., :3]), where=alpha > 1e-6)
         rgba = np.concatenate([srgb_from_linear(straight), alpha], axis=-1)
     path.write_bytes(png((np.nan_to_num(rgba).clip(0, 1) * 255 + 0.5).astype(np.uint8)))
+
+
+def copy(image: bpy.types.Image, stem: Path) -> str:
+    """The image's own file where it has one that is as the image is, else its pixels, as a file beside `stem`; its name.
+
+    A photo's file is smaller and says more, as its focal length.
+    """
+    path = Path(bpy.path.abspath(image.filepath, library=image.library)) if image.filepath else None
+    if image.source == "FILE" and not image.is_dirty and not image.packed_file and path and path.is_file() and (
+            path.suffix.lower() in COPIED):
+        return copied(path, stem.with_suffix(path.suffix.lower()))
+    write(image, stem.with_suffix(".png"))
+    return f"{stem.name}.png"
 
 
 def as_rgba(pixels: np.ndarray) -> np.ndarray:

@@ -13,9 +13,11 @@ import numpy as np
 from ..formats import capture
 from ..formats.mesh import write_npz
 from ..formats.model import take_model
+from ..formats.photos import copied, write_list
 from ..formats.pictures import PICTURE
 from ..formats.shapes import write_shapes
 from ..recipes import InputError, Recipe
+from ..recipes.image import Image as ImageRecipe
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import images, meshes, photos, solids, views, volumes
 
@@ -51,6 +53,13 @@ def source(recipe: Recipe) -> Source:
     if recipe.input not in SOURCES:
         raise InputError(f"input: {recipe.input} cannot be taken from a Blender scene; give files instead")
     return SOURCES[recipe.input]
+
+
+def settled(context: bpy.types.Context, recipe: Recipe) -> Recipe:
+    """The recipe with the name of the image that an editor shows, so that it says the same tomorrow."""
+    if recipe.input != "photos" or recipe.to_json()["image"]:
+        return recipe
+    return recipe.from_json({**recipe.to_json(), "image": images.chosen(context, "").name})
 
 
 def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress = silent) -> Summary:
@@ -157,6 +166,38 @@ def gather_picture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_
     images.write(images.chosen(context, recipe.to_json()["image"]), folder / f"{PICTURE}.png")
 
 
+# ---- photos: an image of an object, with a mask and an image from behind ------------------------------------------
+
+def photos_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    assert isinstance(recipe, ImageRecipe)
+    images.chosen(context, recipe.image)
+
+
+def photos_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    assert isinstance(recipe, ImageRecipe)
+    width, height = images.size(images.chosen(context, recipe.image))
+    for name in (recipe.mask, recipe.behind):
+        if name and name not in bpy.data.images and not Path(bpy.path.abspath(name)).is_file():
+            raise InputError(f"image: {name!r} is neither an image in this file nor a picture's file; choose another")
+    return {"photos": 1, "pixels": width * height}
+
+
+def gather_photos(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    assert isinstance(recipe, ImageRecipe)
+    photo = images.chosen(context, recipe.image)
+    roles = {role: name for role, name in (("mask", recipe.mask), ("behind", recipe.behind)) if name}
+    files = {role: _picture_file(context, name, folder / role) for role, name in roles.items()}
+    write_list(folder, [images.copy(photo, folder / "photo_000")], name=Path(photo.name).stem, **files)
+
+
+def _picture_file(context: bpy.types.Context, name: str, stem: Path) -> str:
+    """An image of this file by its name, else a picture by its path, copied to `stem` with its ending."""
+    if name in bpy.data.images:
+        return images.copy(images.chosen(context, name), stem)
+    path = Path(bpy.path.abspath(name))
+    return copied(path, stem.with_suffix(path.suffix.lower()))
+
+
 # ---- solids: the selected objects, each for itself ---------------------------------------------------------------
 
 def solids_ready(context: bpy.types.Context, recipe: Recipe) -> None:
@@ -238,6 +279,7 @@ SOURCES = {
     "picture": Source(picture_ready, picture_summary, gather_picture,
                       origin=lambda context, recipe: {
                           "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),
+    "photos": Source(photos_ready, photos_summary, gather_photos, origin=nothing),
     "solids": Source(solids_ready, solids_summary, gather_solids, origin=selected_names),
     "shapes": Source(shapes_ready, shapes_summary, gather_shapes),
     "ends": Source(ends_ready, ends_summary, gather_ends, origin=end_names),

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import bpy
 
 from ..formats import morph as morphs
+from ..formats import objects as formats_objects
 from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
 from ..recipes import InputError, recipe_of, tasks
-from . import images, meshes, morph, properties, volumes
+from . import images, meshes, morph, objects, properties, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -194,6 +195,36 @@ def _insert_morph(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types
     return target
 
 
+# ---- what comes of a photo ---------------------------------------------------------------------------------------
+
+def _insert_objects(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Object:
+    found = formats_objects.read(job.output / formats_objects.FILE)
+    target: Any = scene.objects.get(replaces) if replaces else None
+    if target is not None and target.type == "MESH":
+        others = [o for o in scene.objects if o.type == "MESH" and o != target and JOB_KEY in o
+                  and o[JOB_KEY] == target.get(JOB_KEY)]
+        objects.renew(target, others, found, _collection(scene))
+        made = [target, *others]
+    else:
+        made = objects.new_objects(found, _photo_name(job), _collection(scene))
+        target = made[0]
+        for thing in made:
+            _place(scene, job, thing)
+        camera = objects.camera_of(target)
+        if scene.camera is None:
+            objects.fit_render(scene, camera)
+    for thing in made:
+        _mark(thing, job)
+        _mark(thing.data, job)
+    return target
+
+
+def _photo_name(job: Done) -> str:
+    """After the photo, as the user knows it."""
+    report = job.report()
+    return fitting_name(report.get("name") or _name(report))
+
+
 # ---- pictures ----------------------------------------------------------------------------------------------------
 
 def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Image:
@@ -230,6 +261,7 @@ def _nothing_to_show(context: bpy.types.Context, made: Any) -> None:
 # By the recipe's `output`.
 _MESH = Form(_insert_mesh, _select, "{} is reconstructed")
 FORMS = {"mesh": _MESH, "volume": _MESH,
+         "objects": Form(_insert_objects, _select, "{} is made; its camera sees it as the photo does"),
          "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
          "picture": Form(_insert_picture, images.show, 'Image "{}" is ready'),
          "model": Form(_keep_model, _nothing_to_show, "{} is trained, and chosen in this scene")}

@@ -41,6 +41,7 @@ class Predictor(nn.Module):
     method: ClassVar[str]
     grid: ClassVar[int] = 0  # side of the frustum grid that it learns from
     views: ClassVar[int] = 1  # at most, that it takes
+    large: ClassVar[dict[str, Any]] = {}  # architecture of the size that is for graphics cards
 
     def __init__(self, **architecture: Any) -> None:
         super().__init__()

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from ...recipes.errors import InputError
+from .trainer import Steps
+
+_JOB = "maquette/job"
+
+
+def tell_job(path: Path) -> None:
+    """Tell the other processes where the job is that they share; they must see the same folders."""
+    _store().set(_JOB, str(path))
+
+
+def job_told() -> Path:
+    """Where the job is, as soon as the first process has said so."""
+    return Path(_store().get(_JOB).decode())
+
+
+def _store() -> dist.TCPStore:
+    """What torchrun keeps for its processes."""
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
 
 class Processes:
@@ -64,6 +85,34 @@ class Processes:
         for p, part in zip(parameters, (flat / self.count).split([p.numel() for p in parameters]), strict=True):
             p.grad = part.view_as(p).clone()
 
+    def follow(self, trainer: Steps) -> None:
+        """Take every step that the first process takes."""
+        while (fraction := self.told(0.0)) >= 0:
+            trainer.step(fraction)
+
+    @contextmanager
+    def leading(self, trainer: Steps) -> Iterator[Steps]:
+        """The trainer for the first process: its steps are those of all others too, which end when this does."""
+        if self.count == 1:
+            yield trainer
+            return
+        try:
+            yield _Leading(trainer, self)
+        finally:
+            self.told(-1.0)
+
     @staticmethod
     def _device() -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _Leading:
+    """A trainer that says, before each of its steps, how much of the time is over."""
+
+    def __init__(self, trainer: Steps, processes: Processes) -> None:
+        self._trainer, self._processes = trainer, processes
+        self.warm_up, self.state, self.load_state = trainer.warm_up, trainer.state, trainer.load_state
+
+    def step(self, fraction: float) -> float:
+        """See `Steps.step`."""
+        return self._trainer.step(self._processes.told(fraction))

@@ -1,0 +1,175 @@
+"""A photo of an object to a textured mesh."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...formats import objects, photos
+from ...formats.capture import Camera
+from ...formats.mesh import Mesh
+from ...formats.pictures import focal_length, read_grey, read_picture, write_png
+from ...recipes.errors import InputError
+from ...recipes.image import Image
+from ..context import Context
+from ..evaluation.audit import audit
+from ..finish import warn_of_defects
+from ..geometry import crop, standing
+from ..geometry.cutout import cut_out, parts
+from ..geometry.mirror import Mirror, mirror_of
+from ..meshing.photo_texture import paint
+from ..meshing.raster import portrait
+from ..predictors import shipped, view
+from ..predictors.pose import Network as PoseNetwork
+from ..predictors.predictor import Predictor
+from ..training.picture_fit import fit, silhouette_iou
+
+LONGEST = 2048  # pixels of a photo's longer side that are used
+FIT_SIDE = 256  # pixels of the crop that a shape is fitted to
+SENSOR, LENS = 36.0, 50.0  # mm: the width of the sensor, and the focal length of a photo that does not say its own
+ELEVATION = math.radians(15.0)  # of the camera where nothing tells it
+PHOTO = "photo.png"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo, or what of it shows one object."""
+
+    rgba: np.ndarray  # (H, W, 4) float32 sRGB premultiplied
+    opaque: np.ndarray  # (H, W, 4) uint8 with all that was around the object
+    focal: float  # pixels
+
+    def of(self, mask: np.ndarray) -> Photo:
+        """What of it a mask (H, W) from 0 to 1 shows."""
+        return replace(self, rgba=self.rgba * mask[..., None])
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """An object's mesh in the view frame of its crop, and from where it was seen."""
+
+    mesh: Mesh
+    crop: crop.Crop
+    elevation: float
+    figures: dict[str, Any]
+
+
+def run(context: Context) -> None:
+    """Read input/photos.json and what it names, write output/objects.json, fill the report."""
+    recipe = context.recipe
+    assert isinstance(recipe, Image)
+    given = photos.read_list(context.input)
+    context.stage("Cutting out the object", 0.15)
+    predictor = shipped.chosen(recipe.method, context.input, context.device)
+    _refuse_more(given.photos, predictor)
+    photo = _cut(context, given.photos[0], given.mask)
+    others = [_cut(context, path, None) for path in given.photos[1:]]
+    behind = _cut(context, given.behind, None) if given.behind else None
+    shown = [photo.of(mask) for mask in parts(photo.rgba[..., 3])]
+    maker = _Maker(context, predictor, shipped.pose_network(context.device), others, behind)
+    shaped = [maker.shape(part, number, len(shown)) for number, part in enumerate(shown)]
+    context.stage("Standing it up", 1.0)
+    up = standing.upward(shaped[0].crop, shaped[0].elevation)
+    meshes, pose = standing.stand([one.mesh for one in shaped], [one.crop for one in shaped], up, recipe.size)
+    _deliver(context, meshes, pose, photo)
+    context.report |= {"name": given.name, "method": predictor.method,
+                       "objects": [one.figures for one in shaped]}
+    context.progress(1.0)
+
+
+class _Maker:
+    """Makes one object's shape after the other."""
+
+    def __init__(self, context: Context, predictor: Predictor, pose: PoseNetwork | None, others: list[Photo],
+                 behind: Photo | None) -> None:
+        self._context, self._predictor, self._pose = context, predictor, pose
+        self._others, self._behind = others, behind
+
+    def shape(self, photo: Photo, number: int, count: int) -> Shaped:
+        """The mesh of what one photo shows, the `number`-th of `count` objects."""
+        context, recipe = self._context, self._context.recipe
+        assert isinstance(recipe, Image)
+        named = "" if count == 1 else f" {number + 1} of {count}"
+
+        def stage(name: str, share: float) -> None:
+            context.stage(name + named, 0.15 + 0.8 * (number + share) / count)
+
+        stage("Predicting the shape", 0.2)
+        began = time.monotonic()
+        at = crop.around(photo.rgba[..., 3], photo.focal)
+        distance = torch.tensor(at.distance, dtype=torch.float32, device=context.device)
+        images = self._seen([(photo, at), *((other, crop.around(other.rgba[..., 3], other.focal))
+                                            for other in self._others)])
+        mesh = self._predictor.predict(images, distance)
+        seconds = {"predict": round(time.monotonic() - began, 2)}
+        pose = self._pose.estimate(images) if self._pose else None
+        mirror = mirror_of(pose, mesh) if pose and recipe.symmetric else None
+        rgba = at.picture(photo.rgba, FIT_SIDE).movedim(0, -1).numpy()
+        figures = {"silhouette_iou_before": silhouette_iou(mesh, rgba, at.distance)}
+        if recipe.fit:
+            stage("Fitting it to the photo", 0.7)
+            began = time.monotonic()
+            mesh = fit(mesh, rgba, at.distance, mirror=mirror, on_progress=context.progress)
+            seconds["fit"] = round(time.monotonic() - began, 2)
+        figures["silhouette_iou"] = silhouette_iou(mesh, rgba, at.distance)
+        stage("Painting it", 1.0)
+        began = time.monotonic()
+        mesh = self._painted(mesh, photo, at, mirror)
+        seconds["texture"] = round(time.monotonic() - began, 2)
+        elevation = pose.elevation if pose else ELEVATION
+        return Shaped(mesh, at, elevation, {**figures, "elevation_degrees": math.degrees(elevation),
+                                            "mirrored": mirror is not None, "seconds": seconds})
+
+    def _seen(self, taken: list[tuple[Photo, crop.Crop]]) -> torch.Tensor:
+        """What the network sees of photos with their crops, (V, 6, S, S)."""
+        pictures = torch.stack([at.picture(photo.rgba, view.SIDE) for photo, at in taken]).to(self._context.device)
+        distances = torch.tensor([at.distance for _, at in taken], dtype=torch.float32, device=self._context.device)
+        return view.with_rays(pictures, distances)
+
+    def _painted(self, mesh: Mesh, photo: Photo, at: crop.Crop, mirror: Mirror | None) -> Mesh:
+        recipe = self._context.recipe
+        assert isinstance(recipe, Image)
+        rgba = at.picture(photo.rgba, min(recipe.texture, LONGEST)).movedim(0, -1).numpy()
+        back = None
+        if self._behind:
+            around = crop.around(self._behind.rgba[..., 3], self._behind.focal)
+            back = around.picture(self._behind.rgba, min(recipe.texture, LONGEST)).movedim(0, -1).numpy()
+        return paint(mesh, rgba, at.distance, mirror=mirror, back=back, side=recipe.texture)
+
+
+def _refuse_more(given: tuple[Path, ...], predictor: Predictor) -> None:
+    if len(given) > predictor.views:
+        raise InputError(f"input: {len(given)} photos are given and {predictor.method} takes {predictor.views}; "
+                         "choose the method voxels for several views of one object, or give one photo")
+
+
+def _cut(context: Context, path: Path, mask: Path | None) -> Photo:
+    """A photo without its background."""
+    recipe = context.recipe
+    assert isinstance(recipe, Image)
+    picture = read_picture(path, LONGEST, upright=True)
+    if picture.frames > 1:
+        context.warn(f"photo: {path.name} has {picture.frames} pictures; the first is taken")
+    height, width = picture.rgba_srgb.shape[:2]
+    given = read_grey(mask, width, height) if mask else None
+    rgba = cut_out(picture.rgba_srgb, given)
+    lens = recipe.lens or focal_length(path) or LENS
+    return Photo(rgba, picture.straight(), lens * max(width, height) / SENSOR)
+
+
+def _deliver(context: Context, meshes: list[Mesh], pose: np.ndarray, photo: Photo) -> None:
+    """Write output/, and the meshes' audit into the report."""
+    height, width = photo.rgba.shape[:2]
+    write_png(context.output / PHOTO, photo.opaque)
+    camera = Camera(width, height, photo.focal, photo.focal, width / 2, height / 2)
+    objects.write(objects.Objects(tuple(meshes), camera, pose, context.output / PHOTO), context.output)
+    found = [audit(mesh) for mesh in meshes]
+    context.report["mesh"] = {name: sum(figures[name] for figures in found) for name in found[0]}
+    warn_of_defects(context, context.report["mesh"], "choose another method or photo")
+    context.preview(portrait(meshes[0]))

@@ -1,0 +1,61 @@
+"""A folder of models to a network that makes such shapes of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ...formats.model import FILE, write_model
+from ...formats.shapes import read_names
+from ...jobs import store
+from ...recipes.errors import InputError
+from ...recipes.train_image import TrainImage
+from ..context import Context
+from ..predictors.predictor import Predictor, network_of, packed
+from ..training import loop
+from ..training.corpus import Corpus, prepare
+from ..training.curve import loss_curve
+from ..training.image import ImageTrainer
+from ..training.photographer import Photographer
+from ..training.processes import Processes
+
+FEWEST = 2  # models to train on
+STILLS = 2  # views of each model that is held out
+
+
+def run(context: Context) -> None:
+    """Read the models of input/, write output/model.safetensors, fill the report."""
+    recipe = context.recipe
+    assert isinstance(recipe, TrainImage)
+    processes = Processes()
+    corpus = _prepared(context, processes)
+    train, apart = corpus.split(recipe.held_out)
+    if len(train) < FEWEST:
+        raise InputError(f"input: {len(train)} models are left to train on; give {FEWEST} or more")
+    torch.manual_seed(context.seed)
+    kind = network_of(recipe.method)
+    network = kind(**(kind.large if recipe.size == "large" else {}))
+    trainer = ImageTrainer(network, Photographer(corpus, train, seed=context.seed), recipe.batch,
+                           device=context.device, processes=processes)
+    # The time is the recipe's; what is trained is its other parameters'.
+    saved = loop.Checkpoint(context.checkpoint, {**recipe.to_json(), "models": len(train)}, context.seed)
+    context.stage("Training", 0.97)
+    if not processes.is_first:
+        saved.load(trainer)
+        return processes.follow(trainer)
+    with processes.leading(trainer) as leading:
+        loop.run(leading, lambda: (loss_curve(trainer.losses), _said(trainer)), recipe.seconds, 0.0, saved,
+                 context.progress, context.preview)
+    context.stage("Measuring", 1.0)
+    about = {"names": [corpus.names[i] for i in train], "held_out": [corpus.names[i] for i in apart],
+             "steps": len(trainer.losses), "recipe": recipe.to_json(), "seed": context.seed,
+             "licence": recipe.licence, "training_loss": float(np.mean(trainer.losses[-100:]))}
+    if apart:
+        about["held_out_figures"] = context.report["held_out"] = _measured(context, network, corpus, apart)
+    context.report["models"] = {"train": len(train), "held_out": len(apart)}
+    context.report |= {"steps": about["steps"], "training_loss": about["training_loss"],
+                       "parameters": sum(p.numel() for p in network.parameters())}
+    write_model(packed(network, about), context.output / FILE)
+    context.progress(1.0)
