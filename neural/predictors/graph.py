@@ -24,10 +24,14 @@ class Packed:
     faces: Tensor  # (F, 3) int64
     edges: Tensor  # (E, 2) int64, each once, the lesser vertex first
     owner: Tensor  # (V,) int64 which mesh a vertex is of
-    position: Tensor  # (V,) int64 its number within that mesh
-    count: int  # B
+    sizes: tuple[int, ...]  # (B,) how many vertices each mesh has
     neighbours: Tensor  # (2E,) int64, by vertex
     start: Tensor  # (V + 1,) int64 where the neighbours of a vertex begin
+
+    @property
+    def count(self) -> int:
+        """B."""
+        return len(self.sizes)
 
     @property
     def degree(self) -> Tensor:
@@ -47,10 +51,9 @@ def pack(sizes: list[int], faces: list[np.ndarray], device: torch.device) -> Pac
     both = np.concatenate((edges, edges[:, ::-1]))
     both = both[np.argsort(both[:, 0], kind="stable")]
     start = np.append(0, np.cumsum(np.bincount(both[:, 0], minlength=total)))
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    arrays = joined, edges, owner, np.arange(total) - first[owner], np.ascontiguousarray(both[:, 1]), start
+    arrays = joined, edges, np.repeat(np.arange(len(sizes)), sizes), np.ascontiguousarray(both[:, 1]), start
     on_device = [torch.from_numpy(array.astype(np.int64)).to(device) for array in arrays]
-    return Packed(*on_device[:4], len(sizes), *on_device[4:])
+    return Packed(*on_device[:3], tuple(sizes), *on_device[3:])
 
 
 class _NeighbourSum(torch.autograd.Function):
@@ -107,11 +110,12 @@ def vert_align(maps: list[Tensor], places: Tensor, graph: Packed) -> Tensor:
     grids (B, C, D, H, W) at (V, 3). Deviation from Mesh R-CNN's, which takes the outer pixels' centres for ±1
     (align_corners=True) and reads 0 outside: beyond the outer centres the border goes on.
     """
-    most, axes = int(graph.position.max()) + 1, places.shape[1]
-    grid = places.new_zeros(graph.count, most, axes).index_put((graph.owner, graph.position), places)
-    grid = grid.reshape(graph.count, most, *[1] * (axes - 1), axes)
-    found = [F.grid_sample(each, grid.to(each.dtype), padding_mode="border", align_corners=False) for each in maps]
-    return torch.cat([each.flatten(2).transpose(1, 2)[graph.owner, graph.position] for each in found], dim=1)
+    found = []
+    for number, part in enumerate(places.split(graph.sizes)):
+        grid = part.reshape(1, *[1] * (part.shape[1] - 1), *part.shape)
+        found.append(torch.cat([F.grid_sample(each[number:number + 1], grid.to(each.dtype), padding_mode="border",
+                                              align_corners=False).flatten(2)[0].T for each in maps], dim=1))
+    return torch.cat(found)
 
 
 def unpool(values: Tensor, edges: Tensor) -> Tensor:

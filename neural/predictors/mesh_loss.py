@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -28,23 +29,28 @@ def sample_surface(vertices: Tensor, graph: Packed, count: int) -> tuple[Tensor,
 
     Differentiable in the vertices (V, 3); which face a point lies on, and where in it, is not.
     """
-    a, b, c = vertices[graph.faces].unbind(dim=1)
-    normal = torch.linalg.cross(b - a, c - a)
-    double = normal.norm(dim=1, keepdim=True)
+    device, meshes = vertices.device, graph.count
     with torch.no_grad():
+        total = torch.cumsum(face_normals(vertices, graph.faces).norm(dim=1).double() + 1e-12, 0)
         owner = graph.owner[graph.faces[:, 0]]
-        total = torch.cumsum(double[:, 0].double() + 1e-12, 0)
-        end = torch.searchsorted(owner, torch.arange(graph.count, device=owner.device), right=True) - 1
-        high = total[end]
+        last = torch.searchsorted(owner, torch.arange(meshes, device=device), right=True) - 1
+        high = total[last]
         low = torch.cat((high.new_zeros(1), high[:-1]))
-        share = (torch.arange(count, device=owner.device) + torch.rand(graph.count, count, device=owner.device)) / count
+        share = (torch.arange(count, device=device) + torch.rand(meshes, count, device=device)) / count
         face = torch.searchsorted(total, low[:, None] + share * (high - low)[:, None], right=True)
-        face = face.minimum(end[:, None])
-        u, v = torch.rand(2, graph.count, count, 1, device=owner.device)
+        faces = graph.faces[face.minimum(last[:, None])]
+        u, v = torch.rand(2, meshes, count, 1, device=device)
         beyond = u + v > 1
         u, v = torch.where(beyond, 1 - u, u), torch.where(beyond, 1 - v, v)
-    points = (1 - u - v) * a[face] + u * b[face] + v * c[face]
-    return points, (normal / double.clamp(min=1e-12))[face]
+    a, b, c = vertices.index_select(0, faces.flatten()).reshape(meshes, count, 3, 3).unbind(dim=2)
+    normal = F.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    return a + u * (b - a) + v * (c - a), normal
+
+
+def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Normals (F, 3), outward, as long as twice the faces' areas."""
+    a, b, c = vertices[faces].unbind(dim=1)
+    return torch.linalg.cross(b - a, c - a)
 
 
 @torch.no_grad()
@@ -82,7 +88,7 @@ def normal_loss(matched: Matched, normals: Tensor, truth: Tensor) -> Tensor:
 
 def edge_loss(vertices: Tensor, graph: Packed) -> Tensor:
     """The mean squared length of each mesh's edges, averaged over the meshes."""
-    start, end = vertices[graph.edges].unbind(dim=1)
+    start, end = (vertices.index_select(0, ends) for ends in graph.edges.T)
     return mean_by_mesh((start - end).square().sum(dim=1), graph.owner[graph.edges[:, 0]], graph.count)
 
 

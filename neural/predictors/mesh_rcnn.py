@@ -6,8 +6,8 @@ three stages of graph convolutions move its vertices by what the picture shows a
 Deviations: a small U-Net trained from nothing in place of ResNet-50, whose way up meets the finer maps again, so that
 the voxels keep the picture's outline; a soft IoU beside the binary cross-entropy; voxels that touch along an edge or at
 a corner alone get a neighbour more, so that the mesh is a closed manifold; a vertex also knows its normal and the
-grid's value around it, because what is fetched from the picture is the same before and behind; Chamfer distances are
-not squared; normals are compared with their sign.
+grid's value around it, because what is fetched from the picture is the same before and behind; neighbours are
+averaged, not added; Chamfer distances are not squared.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ REFINED = 4  # one object of so many is refined in each step: a mesh costs as mu
 SAMPLES = 1024  # points of each surface that are compared
 STAGES = 3
 LOSS_WEIGHTS = {"voxels": 1.0, "iou": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
+RARE = -2.0  # log odds of a voxel at first: most are empty
 GROUPS = 8  # of channels, that are normalised together
 
 
@@ -49,35 +50,34 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """Pictures (B, 6, S, S) to maps from which all else is read: (B, C, S/2 … S/16) on the way down, S/8 … S/4 up."""
+    """Pictures (B, 6, S, S) to maps: one of the way down, S/4 wide, and those of the way up, S/8 and S/4 wide."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        sizes = [width, 2 * width, 4 * width, 8 * width]
-        self.channels = [*sizes, 4 * width, 3 * width]
-        self.stem = nn.Conv2d(view.CHANNELS, width, 5, stride=2, padding=2)
+        self.channels = width, 2 * width, width
+        sizes = width, 2 * width, 4 * width, 5 * width
+        # Four pixels side by side become channels: few numbers in many places are slow on a CPU.
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * view.CHANNELS, width, 4, stride=2, padding=1),
+                                  Residual(width))
         self.down = nn.ModuleList(nn.Sequential(
             nn.GroupNorm(GROUPS, before), nn.ReLU(), nn.Conv2d(before, after, 3, stride=2, padding=1), Residual(after))
             for before, after in zip(sizes, sizes[1:], strict=False))
-        self.deepest = nn.Sequential(nn.Conv2d(sizes[3], 10 * width, 3, stride=2, padding=1), Residual(10 * width))
-        self.whole = nn.Sequential(nn.Linear(10 * width, 10 * width), nn.ReLU(), nn.Linear(10 * width, 10 * width))
-        self.sideways = nn.ModuleList(nn.Conv2d(at, to, 1) for at, to in
-                                      ((8 * width, 8 * width), (4 * width, 4 * width), (2 * width, 3 * width)))
-        self.up = nn.ModuleList(nn.Conv2d(at, to, 1) for at, to in
-                                ((10 * width, 8 * width), (8 * width, 4 * width), (4 * width, 3 * width)))
-        self.after = nn.ModuleList(map(Residual, (8 * width, 4 * width, 3 * width)))
+        self.whole = nn.Sequential(nn.Linear(sizes[3], sizes[3]), nn.ReLU(), nn.Linear(sizes[3], sizes[3]))
+        self.up = nn.ModuleList(nn.Conv2d(before, after, 1) for after, before in zip(sizes, sizes[1:], strict=False))
+        self.across = nn.ModuleList(nn.Conv2d(size, size, 1) for size in sizes[:3])
+        self.after = nn.ModuleList(map(Residual, sizes[:3]))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = [self.stem(images)]
         for layer in self.down:
             maps.append(layer(maps[-1]))
-        x = self.deepest(maps[-1])
-        x = x + self.whole(x.mean(dim=(2, 3)))[..., None, None]
+        x = maps[3] + self.whole(maps[3].mean(dim=(2, 3)))[..., None, None]
         risen = []
-        for skip, sideways, up, after in zip(maps[:0:-1], self.sideways, self.up, self.after, strict=True):
-            x = after(F.interpolate(up(x), scale_factor=2, mode="nearest") + sideways(skip))
+        for level in (2, 1, 0):
+            x = F.interpolate(self.up[level](x), scale_factor=2, mode="nearest")
+            x = self.after[level](x + self.across[level](maps[level]))
             risen.append(x)
-        return [*maps, *risen[1:]]
+        return [maps[0], *risen[1:]]
 
 
 class Stage(nn.Module):
@@ -109,15 +109,17 @@ _KNOWN = 7
 
 
 class Network(Predictor):
-    """width: channels at half the picture's side, a multiple of 8; hidden: of a vertex."""
+    """width: channels at a quarter of the picture's side, a multiple of 8; hidden: of a vertex."""
 
     method: ClassVar[str] = "mesh-rcnn"
     grid: ClassVar[int] = view.SIDE // 4
 
-    def __init__(self, width: int = 24, hidden: int = 64) -> None:
+    def __init__(self, width: int = 48, hidden: int = 64) -> None:
         super().__init__(width=width, hidden=hidden)
         self.picture = UNet(width)
-        self.voxels = nn.Sequential(nn.GroupNorm(GROUPS, 3 * width), nn.ReLU(), nn.Conv2d(3 * width, self.grid, 1))
+        self.voxels = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.ReLU(), nn.Conv2d(width, 3 * width, 1), nn.ReLU(),
+                                    nn.Conv2d(3 * width, self.grid, 1))
+        nn.init.constant_(self.voxels[-1].bias, RARE)
         self.stages = nn.ModuleList(Stage(sum(self.picture.channels), hidden, not number) for number in range(STAGES))
 
     def loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
@@ -139,8 +141,9 @@ class Network(Predictor):
         if not meshes:
             return {}
         rows = torch.tensor([number for number, _ in meshes], device=logits.device)
-        stages, graph = self._refine([mesh for _, mesh in meshes], [each[rows] for each in maps], logits[rows],
-                                     batch.distance[rows])
+        with torch.autocast(logits.device.type, enabled=False):  # places need more than 8 bits
+            stages, graph = self._refine([mesh for _, mesh in meshes], [each[rows].float() for each in maps],
+                                         logits[rows], batch.distance[rows])
         truth, normals = batch.points[rows, :SAMPLES], batch.normals[rows, :SAMPLES]
         parts: dict[str, list[Tensor]] = {"chamfer": [], "normal": [], "edge": []}
         for vertices in stages[1:]:
@@ -162,12 +165,12 @@ class Network(Predictor):
         stages, hidden = [vertices[:, 0]], None
         inside = logits.sigmoid()[:, None]
         for stage in self.stages:
-            here = stages[-1]
+            here = stages[-1].detach()  # where to fetch features from is not learnt
             places = view.project(here[:, None], far)[:, 0]
             value = vert_align([inside], torch.cat((places, -here[:, 2:]), dim=1), graph)
-            known = torch.cat((here, vertex_normals(here.detach(), graph), value), dim=1)
+            known = torch.cat((here, vertex_normals(here, graph), value), dim=1)
             offset, hidden = stage(vert_align(maps, places, graph), known, hidden, graph)
-            stages.append(here + offset)
+            stages.append(stages[-1] + offset)
         return stages, graph
 
     @torch.no_grad()
@@ -181,8 +184,7 @@ class Network(Predictor):
 
 def vertex_normals(vertices: Tensor, graph: Packed) -> Tensor:
     """(V, 3) of unit length: the mean of the faces' by area."""
-    a, b, c = vertices[graph.faces].unbind(dim=1)
-    normal = torch.linalg.cross(b - a, c - a)
+    normal = mesh_loss.face_normals(vertices, graph.faces)
     total = torch.zeros_like(vertices)
     for corner in range(3):
         total.index_add_(0, graph.faces[:, corner], normal)
