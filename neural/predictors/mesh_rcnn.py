@@ -24,6 +24,7 @@ from . import mesh_loss, view
 from .graph import GraphConvolution, Packed, pack, vert_align
 from .occupancy import cubes, soft_iou, solid
 from .predictor import Batch, Predictor
+from .unet import GROUPS, UNet
 
 THRESHOLD = 0.5  # of a voxel's probability from which on it is filled
 VOXELS_ALONE = 1 / 3  # of the training; meshes of voxels that know nothing teach nothing
@@ -33,51 +34,6 @@ SAMPLES = 1024  # points of each surface that are compared
 STAGES = 3
 LOSS_WEIGHTS = {"voxels": 1.0, "iou": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
 RARE = -2.0  # log odds of a voxel at first: most are empty
-GROUPS = 8  # of channels, that are normalised together
-
-
-class Residual(nn.Module):
-    """x + two convolutions of x, each behind a normalisation that knows no batch."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*(layer for _ in range(2) for layer in (
-            nn.GroupNorm(GROUPS, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))))
-        nn.init.zeros_(self.layers[-1].weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
-
-
-class UNet(nn.Module):
-    """Pictures (B, 6, S, S) to maps: one of the way down, S/4 wide, and those of the way up, S/8 and S/4 wide."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.channels = width, 2 * width, width
-        sizes = width, 2 * width, 4 * width, 5 * width
-        # Four pixels side by side become channels: few numbers in many places are slow on a CPU.
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * view.CHANNELS, width, 4, stride=2, padding=1),
-                                  Residual(width))
-        self.down = nn.ModuleList(nn.Sequential(
-            nn.GroupNorm(GROUPS, before), nn.ReLU(), nn.Conv2d(before, after, 3, stride=2, padding=1), Residual(after))
-            for before, after in zip(sizes, sizes[1:], strict=False))
-        self.whole = nn.Sequential(nn.Linear(sizes[3], sizes[3]), nn.ReLU(), nn.Linear(sizes[3], sizes[3]))
-        self.up = nn.ModuleList(nn.Conv2d(before, after, 1) for after, before in zip(sizes, sizes[1:], strict=False))
-        self.across = nn.ModuleList(nn.Conv2d(size, size, 1) for size in sizes[:3])
-        self.after = nn.ModuleList(map(Residual, sizes[:3]))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        maps = [self.stem(images)]
-        for layer in self.down:
-            maps.append(layer(maps[-1]))
-        x = maps[3] + self.whole(maps[3].mean(dim=(2, 3)))[..., None, None]
-        risen = []
-        for level in (2, 1, 0):
-            x = F.interpolate(self.up[level](x), scale_factor=2, mode="nearest")
-            x = self.after[level](x + self.across[level](maps[level]))
-            risen.append(x)
-        return [maps[0], *risen[1:]]
 
 
 class Stage(nn.Module):
