@@ -18,17 +18,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..kernels.rasterizer import HALF_PIECE, outline, visible
+from ..kernels.rasterizer import HALF_PIECE, outline, ramp_gradient, visible
 from ..predictors.view import project
 
 # Soft alpha closer than this to 0 or 1 is 0 or 1.
 CLEAR = 1e-3
+# The shortest ramp of the Neural 3D Mesh Renderer, in halves of the picture's side: its own default.
+SHORTEST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Fragments:
     alpha: Tensor  # (B, H, W) the silhouette, 0 to 1
 
 
-def rasterize(corners: Tensor, height: int, width: int, *, gradient: Literal["soft", "none"] = "soft",
+def rasterize(corners: Tensor, height: int, width: int, *, gradient: Literal["soft", "nmr", "none"] = "soft",
               sigma: float = 1.0) -> Fragments:
     """Draw triangles (B, F, 3, 3) with corners x, y in pixels, y down and pixel centres at +0.5, and depth.
 
@@ -50,8 +52,11 @@ def rasterize(corners: Tensor, height: int, width: int, *, gradient: Literal["so
     """
     face = visible(corners, height, width)
     weights, depth = _weights(corners, face)
-    hard = (face >= 0).to(corners.dtype)
-    alpha = _soft(corners, face, hard, sigma) if gradient == "soft" else hard
+    alpha = (face >= 0).to(corners.dtype)
+    if gradient == "soft":
+        alpha = _soft(corners, face, alpha, sigma)
+    elif gradient == "nmr":
+        alpha = _Ramps.apply(corners, face, alpha)
     return Fragments(face, weights, depth, alpha)
 
 
@@ -138,6 +143,20 @@ def _soft(corners: Tensor, face: Tensor, hard: Tensor, sigma: float) -> Tensor:
     foot = (centre * along).sum(dim=-1).clamp(low, high)
     away = torch.linalg.vector_norm(centre - foot[:, None] * along, dim=-1)
     return hard.index_put(near, torch.sigmoid((2 * hard[near] - 1) * away / sigma))
+
+
+class _Ramps(torch.autograd.Function):
+    """A hard silhouette with the gradient of `ramp_gradient`."""
+
+    @staticmethod
+    def forward(context: Any, corners: Tensor, face: Tensor, alpha: Tensor) -> Tensor:  # type: ignore[override]
+        context.save_for_backward(corners, face)
+        return alpha.clone()
+
+    @staticmethod
+    def backward(context: Any, by_alpha: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        corners, face = context.saved_tensors
+        return ramp_gradient(corners, face, by_alpha, SHORTEST), None, None
 
 
 def _centres(pixel: Tensor, width: int) -> Tensor:
