@@ -32,31 +32,30 @@ ROUNDS = 4  # of GrabCut
 HOLE, PART = 0.0002, 0.02  # of the picture's area; of the largest part's: what is smaller is not seen
 EDGE, EPSILON = 4, 1e-4  # the guided filter's radius, reduced pixels, and its regularisation
 LARGE_PART = 0.1  # of the largest part's area: a part of that size is an object of its own
+TRACE = 0.0005  # of the picture's area
 SPREADS = 8, 2  # reduced pixels: the blurs by which colours at the edge are estimated
 
 
-def cut_out(picture: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Alpha (H, W) float32 of the object in a photo (H, W, 3 or 4) uint8 sRGB, straight alpha.
+def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """The object in a photo (H, W, 4) float32 sRGB, premultiplied; the same without the background.
 
-    mask: (H, W), 0 to 1, 1 on the object. It counts before the picture's own transparency, that before all else.
+    mask: (H, W), 0 to 1, 1 on the object. A mask or, without one, the picture's own transparency counts before all else.
     Raises InputError where there is no object, or nothing but one.
     """
-    height, width = picture.shape[:2]
+    height, width = rgba.shape[:2]
     if min(height, width) < SMALLEST:
         raise InputError(f"photo: it has {width}×{height} pixels; give one of at least {SMALLEST} a side")
-    if mask is not None:
-        return _checked(mask.astype(np.float32), "mask: no pixel of it is white; make the object white",
-                        "mask: all of it is white; make the background black")
-    if picture.shape[2] == 4 and (own := picture[..., 3]).min() < 128:
-        return _checked(own / np.float32(255), "photo: every pixel of it is transparent; give one that shows an object",
-                        "")
-    step = min(1.0, LONGEST / max(height, width))
-    small = cv2.resize(picture[..., :3], (max(round(width * step), 1), max(round(height * step), 1)),
-                       interpolation=cv2.INTER_AREA)
-    found = _cleaned(_foreground(small))
-    _checked(found.astype(np.float32), "photo: nothing in it differs from the background; give a mask",
-             "photo: it has no background that could be removed; give a mask, or one with space around the object")
-    return _refined(found, small, picture[..., :3])
+    own = rgba[..., 3]
+    if own.max() < 0.5:
+        raise InputError("photo: every pixel of it is transparent; give one that shows an object")
+    if mask is None and own.min() < 0.5:
+        return rgba
+    rgb = np.rint(rgba[..., :3] / np.maximum(own, 1e-3)[..., None] * 255).clip(0, 255).astype(np.uint8)
+    alpha = _opacity(rgb) if mask is None else _checked(
+        mask * own, "mask: no pixel of it is white; make the object white",
+        "mask: all of it is white; make the background black")
+    alpha = alpha.astype(np.float32)[..., None]
+    return np.concatenate((_foreground_colors(rgb, alpha) * (alpha / 255), alpha), axis=2)
 
 
 def parts(alpha: np.ndarray) -> list[np.ndarray]:
@@ -75,37 +74,45 @@ def parts(alpha: np.ndarray) -> list[np.ndarray]:
     return [(nearest == one).astype(np.float32) for one in large]
 
 
-def foreground_colors(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The photo (H, W, 3) uint8 without the background's colour in the object's soft edge.
+def _opacity(rgb: np.ndarray) -> np.ndarray:
+    """Alpha (H, W) of what is not background in a photo (H, W, 3) uint8."""
+    height, width = rgb.shape[:2]
+    step = min(1.0, LONGEST / max(height, width))
+    small = cv2.resize(rgb, (max(round(width * step), 1), max(round(height * step), 1)),
+                       interpolation=cv2.INTER_AREA)
+    found = _checked(_cleaned(_foreground(small)), "photo: nothing in it differs from the background; give a mask",
+                     "photo: it has no background that could be removed; give a mask, or one with space around the "
+                     "object")
+    return _refined(found, small, rgb)
+
+
+def _checked(alpha: np.ndarray, nothing: str, everything: str) -> np.ndarray:
+    """The same, or an InputError where less than a trace of it is half opaque, or more than all but a trace."""
+    share = (alpha >= 0.5).mean()
+    if share < TRACE or share > 1 - TRACE:
+        raise InputError(nothing if share < TRACE else everything)
+    return alpha
+
+
+def _foreground_colors(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """A photo (H, W, 3) uint8 with alpha (H, W, 1), float32, without the background's colour in the soft edge.
 
     Foreground and background are blurred apart and what is left of the pixel is shared between them (Forte 2021,
     Approximate fast foreground colour estimation), with a wide and a narrow blur.
     """
-    height, width = alpha.shape
-    pixel = max(max(height, width) / LONGEST, 1.0)
-    image, share = rgb.astype(np.float32), alpha[..., None].astype(np.float32)
-    front: np.ndarray = image
-    behind: np.ndarray = image
+    pixel = max(max(share.shape) / LONGEST, 1.0)
+    image = rgb.astype(np.float32)
+    front, behind = image, image
     for spread in SPREADS:
         size = (2 * round(spread * pixel) + 1,) * 2
-        front = _mean(front, share, size)
-        behind = _mean(behind, 1 - share, size)
+        front, behind = _mean(front, share, size), _mean(behind, 1 - share, size)
         front = np.clip(front + share * (image - share * front - (1 - share) * behind), 0, 255)
-    return np.where(share > 0.995, image, front).round().astype(np.uint8)
+    return np.where(share > 0.995, image, front)
 
 
 def _mean(colors: np.ndarray, weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Of the colours (H, W, 3) around each pixel, weighted (H, W, 1)."""
     return cv2.blur(colors * weight, size) / np.maximum(cv2.blur(weight, size)[..., None], 1e-4)
-
-
-def _checked(alpha: np.ndarray, nothing: str, everything: str) -> np.ndarray:
-    """The same, or an InputError: where nothing is at least half opaque, or, if that is one, where all is."""
-    if (alpha >= 0.5).mean() < 0.0005 or not (alpha >= 0.5).any():
-        raise InputError(nothing)
-    if everything and (alpha >= 0.5).mean() > 0.97:
-        raise InputError(everything)
-    return alpha
 
 
 def _foreground(small: np.ndarray) -> np.ndarray:
