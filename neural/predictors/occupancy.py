@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -47,30 +47,32 @@ def without_crumbs(filled: np.ndarray) -> np.ndarray:
 def well_composed(filled: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Fill voxels, the likeliest that join them, until none touch along an edge or at a corner alone.
 
-    Then, and only then, the surface is a manifold (Latecki, "3D Well-Composed Pictures", 1997). Two that lie
-    across in a block of eight may take a round to touch along an edge, and one more to be joined.
+    Then, and only then, the surface is a manifold (Latecki, "3D Well-Composed Pictures", 1997).
     """
     filled = filled.copy()
-    while True:
-        before = filled.copy()
-        for axes in combinations(range(3), 2):
-            _join(filled, probability, [corner for corner in product((0, 1), repeat=3) if not any(
-                corner[axis] for axis in range(3) if axis not in axes)])
-        _join(filled, probability, list(product((0, 1), repeat=3)))
-        if (filled == before).all():
-            return filled
+    while sum(_join(filled, probability, block) for block in _BLOCKS):
+        pass
+    return filled
 
 
-def _join(filled: np.ndarray, probability: np.ndarray, block: list[tuple[int, ...]]) -> None:
-    """In each block of voxels where two that lie across are filled alone, or empty alone, fill the likeliest."""
+# Squares of four voxels across each axis, and cubes of eight: the last corner lies across from the first, and so on.
+_BLOCKS = [[corner for corner in product((0, 1), repeat=3) if not axis or not corner[axis - 1]] for axis in range(4)]
+
+
+def _join(filled: np.ndarray, probability: np.ndarray, block: list[tuple[int, ...]]) -> int:
+    """In each block where two voxels that lie across are filled alone, or empty alone, fill the likeliest; how many."""
     sides = np.max(block, axis=0)
-    views = [tuple(slice(at, length - side + at) for at, side, length in zip(corner, sides, filled.shape, strict=True))
-             for corner in block]
-    corners = np.stack([filled[view] for view in views])
-    count = corners.sum(axis=0)
-    for first in range(len(block) // 2):  # the last corner lies across from the first, and so on
-        same = corners[first] == corners[-1 - first]
-        critical = same & ((corners[first] & (count == 2)) | (~corners[first] & (count == len(block) - 2)))
-        for place in np.argwhere(critical):
-            empty = [tuple(place + corner) for corner in block if not filled[tuple(place + corner)]]
+    corners = np.stack([filled[tuple(slice(at, length - side + at) for at, side, length
+                                     in zip(corner, sides, filled.shape, strict=True))] for corner in block])
+    touching = np.zeros(corners.shape[1:], bool)
+    for alone in (corners, ~corners):
+        pair = (alone & alone[::-1]).any(axis=0)
+        touching |= pair & (alone.sum(axis=0) == 2)
+    joined = 0
+    for place in np.argwhere(touching):
+        around = [tuple(place + corner) for corner in block]
+        empty = [at for at in around if not filled[at]]
+        if 2 in (len(empty), len(around) - len(empty)):  # still: a block beside it may have joined them
             filled[max(empty, key=lambda at: probability[at])] = True
+            joined += 1
+    return joined
