@@ -1,9 +1,14 @@
-"""Many meshes to learn from, as a job's input: all mesh files of the given folders, each by its name."""
+"""Many meshes to learn from, as a job's input: all mesh files of the given folders, each by its name.
+
+They keep their colours, textures and texture coordinates, and their vertices as the files have them: one that a file
+repeats to give it two colours would lose one of them.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,7 @@ def gather_shapes(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> 
     def read() -> Iterator[tuple[str, Mesh]]:
         for name, path in named:
             try:
-                yield name, read_mesh(path)
+                yield name, read_mesh(path, weld=False)
             except InputError as error:
                 refused.append(str(error))
 
@@ -42,7 +47,7 @@ def write_shapes(shapes: Iterable[tuple[str, Mesh]], input_folder: Path, refused
     input_folder.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
     for name, mesh in shapes:
-        write_npz(Mesh(mesh.vertices, mesh.faces), input_folder / f"{len(names):05d}.npz")
+        write_npz(replace(mesh, normals=None), input_folder / f"{len(names):05d}.npz")
         names.append(name)
     (input_folder / LIST).write_text(json.dumps({"names": names, "refused": list(refused)}), encoding="utf-8")
     return {"shapes": len(names)}
