@@ -140,8 +140,7 @@ def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     parser.add_argument("input", nargs="*", type=Path, metavar="INPUT",
                         help="files or folders; in `blender --command`, none is the open scene")
     if recipe.words()[0] == "train":
-        parser.add_argument("--data", nargs="+", type=Path, dest="input", metavar="FOLDER", default=argparse.SUPPRESS,
-                            help="the same as INPUT")
+        parser.add_argument("--data", nargs="+", type=Path, metavar="FOLDER", default=[], help="the same as INPUT")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT",
                         help=f"the result; its ending chooses the form: {' '.join(api.ENDINGS[recipe.output])}")
     parser.add_argument("--preset", choices=PRESETS, help="a set of parameters; those given beside it win")
@@ -214,7 +213,7 @@ def _recipe_file(path: Path, task: str) -> dict[str, Any]:
 
 
 def _task(options: argparse.Namespace) -> None:
-    request = api.Request(options.word, tuple(options.input), given_values(options), options.out, options.report,
+    request = api.Request(options.word, (*options.input, *getattr(options, "data", ())), given_values(options), options.out, options.report,
                           options.seed, options.device, options.overwrite, options.blender)
     if process.rank():
         return _follow()

@@ -111,7 +111,7 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
             row.alignment = "RIGHT"
             row.label(text=name)
             row.label(text=value)
-        if any(child.get("maquette_camera") for child in thing.children):
+        if thing.get("maquette_task") == "image":
             self.layout.operator("maquette.view_photo", icon="CAMERA_DATA")
         self.layout.operator("maquette.reconstruct_again", icon="FILE_REFRESH")
 

@@ -10,7 +10,7 @@ from ..formats.model import find_model, read_about
 from ..recipes import InputError, Parameter, Recipe, tasks
 
 # Subtype and unit of a recipe's unit: what Blender shows and converts.
-FLOAT_UNITS = {"s": {"subtype": "TIME_ABSOLUTE", "unit": "TIME_ABSOLUTE"}, "m": {"subtype": "DISTANCE"},
+FLOAT_UNITS = {"s": {"subtype": "TIME_ABSOLUTE", "unit": "TIME_ABSOLUTE"}, "m": {"subtype": "DISTANCE"}, "mm": {"unit": "CAMERA"},
                "%": {"subtype": "PERCENTAGE"}, "rad": {"subtype": "ANGLE"}}
 INT_UNITS = {"px": {"subtype": "PIXEL"}, "%": {"subtype": "PERCENTAGE"}}
 INT_MAX = 2**31 - 1

@@ -119,7 +119,7 @@ def test_each_recipe_says_all_that_its_surfaces_show(recipe: type[Recipe]) -> No
     assert recipe.presets.keys() <= set(PRESETS)
     for p in recipe.parameters():
         assert p.help and not p.help.endswith("."), p.name
-        assert p.unit in ("", "s", "m", "px", "%", "MB", "°"), p.name
+        assert p.unit in ("", "s", "m", "mm", "px", "%", "MB", "°"), p.name
         assert p.choices or p.type in (bool, str) or None not in (p.min, p.max), f"{p.name} has no range"
         assert p.check(p.default) == p.default
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +23,11 @@ class Pose:
     elevation: float  # radians, of the camera above the object's horizon
     azimuth: float  # radians against the mirror plane, in (−π/2, π/2]
     symmetry: float  # 0 to 1: how much the object is the mirror image of itself
+
+    def numbers(self) -> np.ndarray:
+        """As `Batch.pose` has it (see `geometry.mirror`), (4,)."""
+        return np.array([math.sin(self.elevation), math.cos(2 * self.azimuth), math.sin(2 * self.azimuth),
+                         self.symmetry])
 
 
 class Network(Predictor):

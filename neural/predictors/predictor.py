@@ -6,7 +6,7 @@ A method is a module of this package, named after it, with a class `Network`.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +31,10 @@ class Batch:
     filled: Tensor  # (B, R, R, R) float, 1 inside and 0 outside, a frustum grid; R is the method's `grid`, or 0
     pose: Tensor  # (B, 4): sine of the camera's elevation; cosine and sine of twice the azimuth; how symmetric, 0 to 1
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
 
 class Predictor(nn.Module):
     """A network that makes a closed shape of one or several pictures of one object.
@@ -39,7 +43,7 @@ class Predictor(nn.Module):
     """
 
     method: ClassVar[str]
-    grid: ClassVar[int] = 0  # side of the frustum grid that it learns from
+    grid: int = 0  # side of the frustum grid that it learns from
     views: ClassVar[int] = 1  # at most, that it takes
     large: ClassVar[dict[str, Any]] = {}  # architecture of the size that is for graphics cards
 

@@ -22,7 +22,7 @@ from ..evaluation.audit import audit
 from ..finish import warn_of_defects
 from ..geometry import crop, standing
 from ..geometry.cutout import cut_out, parts
-from ..geometry.mirror import Mirror, mirror_of
+from ..geometry.mirror import plane_of
 from ..meshing.photo_texture import paint
 from ..meshing.raster import portrait
 from ..predictors import shipped, view
@@ -109,7 +109,7 @@ class _Maker:
         mesh = self._predictor.predict(images, distance)
         seconds = {"predict": round(time.monotonic() - began, 2)}
         pose = self._pose.estimate(images) if self._pose else None
-        mirror = mirror_of(pose, mesh) if pose and recipe.symmetric else None
+        mirror = plane_of(pose.numbers(), mesh) if pose and recipe.symmetric else None
         rgba = at.picture(photo.rgba, FIT_SIDE).movedim(0, -1).numpy()
         figures = {"silhouette_iou_before": silhouette_iou(mesh, rgba, at.distance)}
         if recipe.fit:
@@ -132,7 +132,8 @@ class _Maker:
         distances = torch.tensor([at.distance for _, at in taken], dtype=torch.float32, device=self._context.device)
         return view.with_rays(pictures, distances)
 
-    def _painted(self, mesh: Mesh, photo: Photo, at: crop.Crop, mirror: Mirror | None) -> Mesh:
+    def _painted(self, mesh: Mesh, photo: Photo, at: crop.Crop,
+                 mirror: tuple[np.ndarray, float] | None) -> Mesh:
         recipe = self._context.recipe
         assert isinstance(recipe, Image)
         rgba = at.picture(photo.rgba, min(recipe.texture, LONGEST)).movedim(0, -1).numpy()

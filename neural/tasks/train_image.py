@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +23,15 @@ from ..training.image import ImageTrainer
 from ..training.photographer import Photographer
 from ..training.processes import Processes
 
+INDEX = "models.json"  # in checkpoint/: which models these are, and their split
 FEWEST = 2  # models to train on
 STILLS = 2  # views of each model that is held out
+MOST_STILLS = 400  # of all of them
+
+
+def subjects_folder() -> Path:
+    """Where prepared models are kept for all trainings."""
+    return store.cache_folder() / "subjects"
 
 
 def run(context: Context) -> None:
@@ -49,7 +58,7 @@ def run(context: Context) -> None:
         loop.run(leading, lambda: (loss_curve(trainer.losses), _said(trainer)), recipe.seconds, 0.0, saved,
                  context.progress, context.preview)
     context.stage("Measuring", 1.0)
-    about = {"names": [corpus.names[i] for i in train], "held_out": [corpus.names[i] for i in apart],
+    about = {"names": [corpus.entries[i].name for i in train], "held_out": [corpus.entries[i].name for i in apart],
              "steps": len(trainer.losses), "recipe": recipe.to_json(), "seed": context.seed,
              "licence": recipe.licence, "training_loss": float(np.mean(trainer.losses[-100:]))}
     if apart:
@@ -59,3 +68,41 @@ def run(context: Context) -> None:
                        "parameters": sum(p.numel() for p in network.parameters())}
     write_model(packed(network, about), context.output / FILE)
     context.progress(1.0)
+
+
+def _prepared(context: Context, processes: Processes) -> Corpus:
+    """The models of input/, made subjects by the first process while the others wait."""
+    context.stage("Preparing the models", 0.2)
+    _, refused = read_names(context.input)
+    for line in refused:
+        context.warn(line)
+    if processes.is_first:
+        prepare(context.input, subjects_folder(), context.checkpoint / INDEX, context.progress)
+    processes.told(0.0)
+    corpus = Corpus(context.checkpoint / INDEX, subjects_folder())
+    for line in corpus.left_out:
+        context.warn(line)
+    return corpus
+
+
+def _said(trainer: ImageTrainer) -> str:
+    """The loss of late and its parts, in words."""
+    parts = ", ".join(f"{name} {value:.3g}" for name, value in trainer.parts.items())
+    return f"loss {np.mean(trainer.losses[-100:]):.4g} ({parts})"
+
+
+def _measured(context: Context, network: Predictor, corpus: Corpus, apart: Sequence[int]) -> dict[str, Any]:
+    """The mean loss over views, always the same, of the models that are held out."""
+    pictures = Photographer(corpus, apart, seed=context.seed)
+    stills = [(index, number) for index in apart for number in range(STILLS)]
+    stills = stills[::-(-len(stills) // MOST_STILLS)]
+    network.eval()
+    totals: dict[str, list[float]] = {}
+    for number, (index, still) in enumerate(stills):
+        batch = pictures.still(index, still, views=network.views, grid=network.grid)
+        with torch.no_grad():
+            loss, parts = network.loss(batch.to(context.device), 1.0)
+        for name, value in {"loss": loss.item(), **parts}.items():
+            totals.setdefault(name, []).append(value)
+        context.progress((number + 1) / len(stills))
+    return {"pictures": len(stills), **{name: float(np.mean(values)) for name, values in totals.items()}}

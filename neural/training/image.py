@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
 from typing import Protocol
 
 import torch
@@ -91,8 +90,7 @@ class ImageTrainer:
         for ahead in range(step, step + AHEAD + 1):
             if ahead not in self._rendered:
                 self._rendered[ahead] = self._renderer.submit(self._draw, ahead)
-        drawn = self._rendered.pop(step).result()
-        return Batch(**{f.name: getattr(drawn, f.name).to(self._device, non_blocking=True) for f in fields(Batch)})
+        return self._rendered.pop(step).result().to(self._device)
 
 
 def rate(fraction: float) -> float:

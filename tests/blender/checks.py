@@ -623,6 +623,72 @@ def check_a_random_shape_stands_at_the_cursor_and_the_models_shapes_are_suggeste
     assert part("scene.properties").SUGGESTED["like"](settings, bpy.context, "") == []
 
 
+def disc_image(name: str, x: float = 70.0, y: float = 30.0, radius: float = 20.0) -> bpy.types.Image:
+    """An image of 96 × 64 with an orange disc on nothing; y from its top."""
+    columns, rows = np.meshgrid(np.arange(96) + 0.5, np.arange(64) + 0.5)
+    alpha = np.hypot(columns - x, rows - y) < radius
+    pixels = np.dstack([alpha * 0.9, alpha * 0.5, alpha * 0.1, alpha]).astype(np.float32)
+    image = bpy.data.images.new(name, 96, 64, alpha=True)
+    image.pixels.foreach_set(pixels[::-1].ravel())
+    image.update()
+    return image
+
+
+def seen_in_pixels(thing: bpy.types.Object, scene: bpy.types.Scene) -> np.ndarray:
+    """Where the scene's camera sees an object's vertices, (N, 2) pixels from the upper left."""
+    from bpy_extras.object_utils import world_to_camera_view
+    bpy.context.view_layer.update()
+    places = [world_to_camera_view(scene, scene.camera, thing.matrix_world @ v.co) for v in thing.data.vertices]
+    return np.array([(p.x * scene.render.resolution_x, (1 - p.y) * scene.render.resolution_y) for p in places])
+
+
+def check_a_photo_becomes_a_mesh_that_its_camera_sees_as_the_photo_does() -> None:
+    scene = bpy.context.scene
+    scene.cursor.location = (1, 2, 3)
+    settings = scene.maquette.image
+    settings.image, settings.method, settings.texture = disc_image("ball.png").name, "inflate", 64
+    assert bpy.ops.maquette.reconstruct_image() == {"FINISHED"}
+    made = next(o for o in scene.objects if o.get("maquette_task") == "image")
+    assert tuple(made.location) == (1, 2, 3) and made.name == "ball"
+    assert made.data.uv_layers and made.data.materials
+    assert json.loads(made["maquette_recipe"])["image"] == "ball.png"
+    camera = scene.camera
+    assert camera.parent == made and camera.data.background_images[0].image.packed_file
+    assert (scene.render.resolution_x, scene.render.resolution_y) == (96, 64)
+    for move in ((0, 0, 0), (5, -4, 2)):
+        made.location = move
+        places = seen_in_pixels(made, scene)
+        np.testing.assert_allclose([places.min(axis=0), places.max(axis=0)], [[50, 10], [90, 50]], atol=1.0)
+    # Again: the same object, its place and its camera.
+    name, before = made.name, len(bpy.data.objects)
+    bpy.context.view_layer.objects.active = made
+    assert bpy.ops.maquette.reconstruct_again() == {"FINISHED"}
+    assert len(bpy.data.objects) == before and tuple(bpy.data.objects[name].location) == (5, -4, 2)
+
+
+def check_a_photos_file_becomes_a_mesh_and_the_view_is_the_photos() -> None:
+    scene = bpy.context.scene
+    scene.camera = bpy.data.objects.new("mine", bpy.data.cameras.new("mine"))
+    image = disc_image("dropped")
+    image.filepath_raw, image.file_format = str(FOLDER / "dropped.png"), "PNG"
+    image.save()
+    bpy.data.images.remove(image)
+    scene.maquette.image.method, scene.maquette.image.texture = "inflate", 64
+    assert bpy.ops.maquette.image_to_mesh(filepath=str(FOLDER / "dropped.png")) == {"FINISHED"}
+    made = next(o for o in scene.objects if o.get("maquette_task") == "image")
+    assert scene.camera.name == "mine" and scene.render.resolution_x != 96, "the scene's own are left alone"
+    bpy.context.view_layer.objects.active = made
+    assert bpy.ops.maquette.view_photo() == {"FINISHED"}
+    assert scene.camera.parent == made and scene.render.resolution_x == 96
+    try:
+        bpy.ops.maquette.image_to_mesh(filepath=str(FOLDER / "absent.png"))
+    except RuntimeError as problem:
+        assert "cannot be read" in str(problem)
+    else:
+        raise AssertionError("an absent file was not refused")
+    assert hasattr(bpy.types, "MAQUETTE_FH_photo")
+
+
 def check_a_morph_moves_by_its_slider() -> None:
     morph, formats, mesh_class = part("scene.morph"), part("formats.morph"), part("formats.mesh").Mesh
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
