@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ...formats.mesh import Mesh
 from . import mesh_loss, view
 from .graph import GraphConvolution, Packed, pack, vert_align
-from .occupancy import cubes, soft_iou, solid
+from .occupancy import behind_outline, cubes, soft_iou, solid
 from .predictor import Batch, Predictor
 from .unet import GROUPS, UNet
 
@@ -32,7 +32,7 @@ MOST_VERTICES = 3500  # of a mesh that is trained on
 REFINED = 4  # one object of so many is refined in each step: a mesh costs as much as several grids
 SAMPLES = 1024  # points of each surface that are compared
 STAGES = 3
-LOSS_WEIGHTS = {"voxels": 1.0, "iou": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
+LOSS_WEIGHTS = {"voxels": 5.0, "iou": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
 RARE = -2.0  # log odds of a voxel at first: most are empty
 
 
@@ -91,9 +91,8 @@ class Network(Predictor):
     def _mesh_losses(self, batch: Batch, maps: list[Tensor], logits: Tensor) -> dict[str, Tensor]:
         """Of some of the objects: chosen anew in each step, and none whose voxels are still in crumbs."""
         chosen = torch.randperm(len(logits))[:max(1, len(logits) // REFINED)].tolist()
-        meshes = [(number, cubes(solid(grid, THRESHOLD))) for number, grid in
-                  zip(chosen, logits[chosen].detach().sigmoid().cpu().numpy(), strict=True)]
-        meshes = [(number, mesh) for number, mesh in meshes if len(mesh.vertices) <= MOST_VERTICES]
+        meshes = [(number, mesh) for number in chosen
+                  if len((mesh := coarse(logits[number], batch.images[number, 0])).vertices) <= MOST_VERTICES]
         if not meshes:
             return {}
         rows = torch.tensor([number for number, _ in meshes], device=logits.device)
@@ -133,9 +132,16 @@ class Network(Predictor):
     def predict(self, images: Tensor, distance: Tensor) -> Mesh:
         maps = self.picture(images[:1])
         logits = self.voxels(maps[-1]).float()
-        mesh = cubes(solid(logits[0].sigmoid().cpu().numpy(), THRESHOLD))
+        mesh = coarse(logits[0], images[0])
         stages, _ = self._refine([mesh], maps, logits, distance.reshape(1))
         return Mesh(stages[-1].float().cpu().numpy(), mesh.faces, quads=mesh.quads)
+
+
+def coarse(logits: Tensor, image: Tensor) -> Mesh:
+    """The cubes of one frustum grid (D, H, W) behind its picture (6, S, S), as `cubes` places them."""
+    alpha = F.adaptive_avg_pool2d(image[3:4], logits.shape[1])[0]
+    probability = behind_outline(logits.detach().sigmoid().cpu().numpy(), alpha.cpu().numpy())
+    return cubes(solid(probability, THRESHOLD))
 
 
 def vertex_normals(vertices: Tensor, graph: Packed) -> Tensor:

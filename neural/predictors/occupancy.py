@@ -11,7 +11,9 @@ from torch import Tensor
 from ...formats.mesh import Mesh
 from ..meshing.cubify import cubify
 
-CRUMB = 0.05  # of the largest part's voxels, which a part must have to be kept
+CRUMB = 0.02  # of the largest part's voxels, which a part must have to be kept
+UNSEEN, COVERED = 0.02, 0.5  # shares of a voxel's pixels up to which it is empty, and from which something is there
+SURE = 0.7  # of the likeliest voxel behind such pixels, at least
 
 
 def soft_iou(probability: Tensor, truth: Tensor) -> Tensor:
@@ -23,6 +25,17 @@ def soft_iou(probability: Tensor, truth: Tensor) -> Tensor:
 def cubes(filled: np.ndarray) -> Mesh:
     """The cubes of a frustum grid (D, H, W) bool: places x, y **up** and z toward the camera, each from −1 to 1."""
     return cubify(filled[::-1, ::-1].transpose(2, 1, 0).astype(np.float32), 0.5, align="corner")
+
+
+def behind_outline(probability: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The probabilities (D, H, W) of a frustum grid, knowing the share (H, W) of each voxel's pixels that see it.
+
+    What no pixel sees is empty, and behind a pixel that shows the object there is some of it: where the network is
+    sure of no slice, as with thin things, those count that it deems the likeliest.
+    """
+    most = probability.max(axis=0)
+    raised = probability * np.where(alpha >= COVERED, np.maximum(SURE / np.maximum(most, 1e-6), 1), 1)
+    return np.where(alpha > UNSEEN, raised, 0)
 
 
 def solid(probability: np.ndarray, threshold: float) -> np.ndarray:
