@@ -87,7 +87,7 @@ class Photographer:
                  for subject in subjects]
         shots = [(subject, one) for subject, some in zip(subjects, seen, strict=True) for one in some]
         studios = [random_studio(random, one.view_from_subject[:, :3] / one.scale) for _, one in shots]
-        linear = shade(_scenes(shots, studios), self._side)
+        linear = shade(scenes_of(shots, studios), self._side)
         rgba = develop(torch.from_numpy(linear).permute(0, 3, 1, 2), random)
         distance = torch.tensor([one.distance for _, one in shots])
         images = view.with_rays(rgba, distance).unflatten(0, (len(chosen), views))
@@ -166,7 +166,8 @@ def solid_distance(subject: np.void, points: np.ndarray) -> np.ndarray:
     return torch.nn.functional.grid_sample(grid, places, padding_mode="border", align_corners=True).reshape(-1).numpy()
 
 
-def _scenes(shots: Sequence[tuple[np.void, View]], studios: Sequence[Studio]) -> Scenes:
+def scenes_of(shots: Sequence[tuple[np.void, View]], studios: Sequence[Studio]) -> Scenes:
+    """What is to be shaded of subjects in their views and studios."""
     subjects = [subject for subject, _ in shots]
     first = np.cumsum([0, *(len(subject["corners"]) for subject in subjects)])
     return Scenes(first, np.concatenate([subject["corners"] for subject in subjects]),
