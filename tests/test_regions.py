@@ -153,7 +153,8 @@ def test_roi_align_is_the_naive_loop_over_levels_pictures_and_borders(device: st
     torch.manual_seed(0)
     maps = [torch.randn(2, 3, 9, 12), torch.randn(2, 3, 5, 6)]
     strides = [8, 16]
-    boxes = [[3.0, 5, 61, 40], [0, 0, 96, 72], [-30, -20, 20, 90], [50, 60, 130, 100], [33, 20, 34, 21], [40, 9, 40, 9]]
+    boxes: list[list[float]] = [[3.0, 5, 61, 40], [0, 0, 96, 72], [-30, -20, 20, 90], [50, 60, 130, 100],
+                                [33, 20, 34, 21], [40, 9, 40, 9]]
     picture, level = [0, 1, 0, 1, 1, 0], [0, 0, 1, 1, 0, 1]
     found = aligned([m.to(device) for m in maps], strides, boxes, picture, level, 5).cpu()
     for one, box, p, k in zip(found, boxes, picture, level, strict=True):
@@ -176,7 +177,8 @@ def test_roi_aligns_gradient_is_its_transpose(device: str) -> None:
     """It is linear in the maps: what a pixel gets is what all bins take from it."""
     torch.manual_seed(1)
     fine, coarse = (torch.randn(2, 2, side, side, device=device, requires_grad=True) for side in (6, 3))
-    boxes, picture, level = [[1.0, 2, 21, 23], [4, 4, 20, 12], [0, 0, 24, 24]], [0, 1, 1], [0, 1, 0]
+    boxes: list[list[float]] = [[1.0, 2, 21, 23], [4, 4, 20, 12], [0, 0, 24, 24]]
+    picture, level = [0, 1, 1], [0, 1, 0]
     weight = torch.randn(3, 2, 4, 4, device=device)
     (aligned([fine, coarse], [4, 8], boxes, picture, level, 4) * weight).sum().backward()
     for leaf in (fine, coarse):

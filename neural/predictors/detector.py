@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import regions
 from .encoder import Residual
-from .predictor import Predictor
+from .predictor import Predictor, Tensors
 from .view import with_rays
 
 SIDE = 256  # pixels of the pictures that the network sees
@@ -41,7 +41,7 @@ _SMALLEST = 2.0  # pixels of a proposal
 
 
 @dataclass(frozen=True)
-class Annotated:
+class Annotated(Tensors):
     """Pictures with the objects that are to be found in them."""
 
     images: Tensor  # (B, 3, SIDE, SIDE) sRGB, 0 to 1
@@ -77,7 +77,7 @@ class Network(Predictor):
         self.register_buffer("anchors", torch.cat(anchors), persistent=False)
         self.register_buffer("scale", torch.tensor(_SCALE), persistent=False)
 
-    def loss(self, batch: Annotated, fraction: float) -> tuple[Tensor, dict[str, float]]:  # type: ignore[override]
+    def loss(self, batch: Annotated, fraction: float) -> tuple[Tensor, dict[str, float]]:
         maps = self.pyramid(batch.images, batch.sizes)
         logits, codes = self.proposer(maps)
         objectness, moved = self._proposal_losses(logits, codes, batch.boxes)

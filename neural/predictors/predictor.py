@@ -6,9 +6,9 @@ A method is a module of this package, named after it, with a class `Network`.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,16 @@ from ...recipes.errors import InputError
 KIND = "image"
 
 
+class Tensors:
+    """A dataclass of nothing but tensors; what a network learns from."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        return type(self)(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+
+
 @dataclass(frozen=True)
-class Batch:
+class Batch(Tensors):
     """Pictures with what they show, in the view frame of each one's first picture (see `view`)."""
 
     images: Tensor  # (B, V, 6, S, S), `view.with_rays` of V pictures of one object
@@ -30,10 +38,6 @@ class Batch:
     normals: Tensor  # (B, P, 3) unit, outward
     filled: Tensor  # (B, R, R, R) float, 1 inside and 0 outside, a frustum grid; R is the method's `grid`, or 0
     pose: Tensor  # (B, 4): sine of the camera's elevation; cosine and sine of twice the azimuth; how symmetric, 0 to 1
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
 class Predictor(nn.Module):
@@ -51,8 +55,11 @@ class Predictor(nn.Module):
         super().__init__()
         self.architecture = architecture
 
-    def loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch and its parts by name; `fraction` of the training is over."""
+    def loss(self, batch: Any, fraction: float) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, a `Batch` where the method makes shapes, and its parts by name.
+
+        `fraction` of the training is over.
+        """
         raise NotImplementedError
 
     def predict(self, images: Tensor, distance: Tensor) -> Mesh:

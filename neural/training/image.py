@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..predictors.predictor import Batch, Predictor
+from ..predictors.predictor import Predictor, Tensors
 from .precision import has_fast_bfloat16
 from .processes import Processes
 from .state import adam_state, load_adam_state
@@ -25,7 +25,7 @@ AHEAD = 2  # batches that are rendered while the network learns from those befor
 class Pictures(Protocol):
     """What a batch is drawn from, a function of the step alone; `photographer.Photographer` is one."""
 
-    def batch(self, step: int, count: int, *, views: int, points: int, grid: int) -> Batch: ...
+    def batch(self, step: int, count: int, *, views: int, points: int, grid: int) -> Tensors: ...
 
 
 class ImageTrainer:
@@ -42,11 +42,11 @@ class ImageTrainer:
         self._device, self._processes = device, processes
         self._half = has_fast_bfloat16(device)
         share = processes.share(batch)
-        self._draw: Callable[[int], Batch] = lambda step: pictures.batch(
+        self._draw: Callable[[int], Tensors] = lambda step: pictures.batch(
             step * processes.count + processes.rank, share, views=network.views, points=POINTS, grid=network.grid)
         self._optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
         self._renderer = ThreadPoolExecutor(1)
-        self._rendered: dict[int, Future[Batch]] = {}
+        self._rendered: dict[int, Future[Tensors]] = {}
         processes.same(self.network)
 
     def warm_up(self) -> None:
@@ -80,11 +80,11 @@ class ImageTrainer:
         for name, value in self.network.named_buffers():
             value.copy_(state[f"buffer:{name}"])
 
-    def _loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
+    def _loss(self, batch: Tensors, fraction: float) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             return self.network.loss(batch, fraction)
 
-    def _batch(self, step: int) -> Batch:
+    def _batch(self, step: int) -> Tensors:
         """The batch of a step, on the device; the next ones are begun."""
         self._rendered = {s: drawn for s, drawn in self._rendered.items() if s >= step}
         for ahead in range(step, step + AHEAD + 1):
