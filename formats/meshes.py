@@ -114,17 +114,22 @@ def _load(path: Path) -> Mesh:
 
 
 def _part(geometry: Any, linear_colors: bool) -> Mesh:
+    from trimesh.visual.color import to_rgba
+
     # The file's own normals lie in trimesh's cache; asking for them by name would compute some where it has none.
     normals = geometry._cache.cache.get("vertex_normals")
     visual = geometry.visual
     more: dict[str, Any] = {}
-    if visual.kind == "vertex":
-        colors = np.asarray(visual.vertex_colors)[:, :3] / 255
-        more["colors"] = srgb_from_linear(colors) if linear_colors else colors
-    elif visual.kind == "texture" and visual.uv is not None:
+    colors = visual.vertex_colors if visual.kind == "vertex" else None
+    if visual.kind == "texture":
         image = getattr(visual.material, "baseColorTexture", None) or getattr(visual.material, "image", None)
-        if image is not None:
+        if image is not None and visual.uv is not None:
             more = {"corner_uvs": np.asarray(visual.uv)[geometry.faces], "texture": np.asarray(image.convert("RGB"))}
+        else:  # vertex colours beside a material
+            colors = visual.vertex_attributes.get("color")
+    if colors is not None:
+        shares = to_rgba(colors)[:, :3] / 255  # from whole numbers or fractions
+        more["colors"] = srgb_from_linear(shares) if linear_colors else shares
     return Mesh(geometry.vertices, geometry.faces, normals, **more)
 
 

@@ -84,6 +84,23 @@ def test_ply_of_a_textured_mesh_has_vertex_colours(tmp_path):
     assert read_mesh(tmp_path / "a.ply").colors.shape == (4, 3)
 
 
+def test_vertex_colours_beside_a_material_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.glb"
+    colored = replace(tetrahedron(), colors=np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]]))
+    write_mesh(colored, path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    tree = json.loads(content[20:20 + length])
+    tree["materials"] = [{"pbrMetallicRoughness": {"roughnessFactor": 0.9}}]
+    tree["meshes"][0]["primitives"][0]["material"] = 0
+    head = json.dumps(tree).encode()
+    head += b" " * (-len(head) % 4)
+    content = (content[:8] + (len(content) - length + len(head)).to_bytes(4, "little")
+               + len(head).to_bytes(4, "little") + content[16:20] + head + content[20 + length:])
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_mesh(path).colors, colored.colors, atol=0.01)
+
+
 @pytest.mark.parametrize("ending", [".glb", ".obj", ".ply"])
 def test_vertex_colours_survive(tmp_path, ending):
     colors = np.array([[0, 0.5, 1], [1, 1, 1], [0.2, 0.4, 0.6], [1, 0, 0]], np.float32)
