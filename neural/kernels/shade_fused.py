@@ -6,25 +6,36 @@ import numpy as np
 from numba import prange
 
 from .dispatch import called, compiled, inlined
-from .shade import Scenes
+from .shade import OFF, START, STEPS, STRIDE, Scenes
 
 
 def shade(scenes: Scenes, side: int, samples: int) -> np.ndarray:
     pictures = np.zeros((len(scenes), side, side, 4), np.float32)
-    _shade(scenes.first, scenes.corners, scenes.normals, scenes.colors, scenes.view_from_object, scenes.distance,
-           scenes.paint, scenes.ambient, scenes.lights, scenes.gloss, scenes.grain, samples, pictures)
+    s = scenes
+    _shade(s.first, s.corners, s.normals, s.colors, s.solid, s.spacing, np.float32(s.step), s.view_from_object,
+           s.distance, s.paint, s.grain, s.gloss, s.ambient, s.lights, s.hiding, samples, pictures)
     return pictures
 
 
 @compiled
-def _shade(first, corners, normals, colors, view_from_object, distance, paint, ambient, lights, gloss, grain,  # noqa: ANN001, ANN202
-           samples, pictures):  # noqa: ANN001
+def _shade(first, corners, normals, colors, solid, spacing, step, view_from_object, distance, paint, grain,  # noqa: ANN001, ANN202
+           gloss, ambient, lights, hiding, samples, pictures):  # noqa: ANN001
     for b in prange(len(pictures)):
         here = slice(first[b], first[b + 1])
-        placed = _placed(corners[here], view_from_object[b])
-        face, weights = _seen(placed, distance[b], pictures.shape[1] * samples)
-        _light(corners[here], placed, normals[here], colors[here], view_from_object[b], distance[b], paint[b],
-               ambient[b], lights[b], gloss[b], grain[b], samples, face, weights, pictures[b])
+        face, weights = _seen(_placed(corners[here], view_from_object[b]), distance[b], pictures.shape[1] * samples)
+        _light(corners[here], normals[here], colors[here], solid[b], spacing[b], step,
+               _eye(view_from_object[b], distance[b]), paint[b], grain[b], gloss[b], ambient[b], lights[b], hiding[b],
+               samples, face, weights, pictures[b])
+
+
+@called
+def _eye(pose, distance):  # noqa: ANN001, ANN202
+    """Where the camera stands in the object's frame."""
+    square = pose[0, 0]**2 + pose[0, 1]**2 + pose[0, 2]**2
+    x, y, z = -pose[0, 3], -pose[1, 3], distance - pose[2, 3]
+    return ((pose[0, 0] * x + pose[1, 0] * y + pose[2, 0] * z) / square,
+            (pose[0, 1] * x + pose[1, 1] * y + pose[2, 1] * z) / square,
+            (pose[0, 2] * x + pose[1, 2] * y + pose[2, 2] * z) / square)
 
 
 @called
@@ -97,58 +108,113 @@ def _noise(x, y, z):  # noqa: ANN001, ANN202
 
 
 @called
-def _light(corners, placed, normals, colors, pose, distance, paint, ambient, lights, gloss, grain, samples, face,  # noqa: ANN001, ANN202
-           weights, picture):  # noqa: ANN001
-    scale = np.sqrt(pose[0, 0]**2 + pose[0, 1]**2 + pose[0, 2]**2)
-    for j in range(len(face)):
-        for i in range(len(face)):
-            f = face[j, i]
-            if f < 0:
+def _distance(solid, spacing, step, x, y, z):  # noqa: ANN001, ANN202
+    """The solid's signed distance, trilinear; as far as the grid tells outside of it."""
+    last = len(solid) - 1
+    x, y, z = x / spacing[0] + 0.5 * last, y / spacing[1] + 0.5 * last, z / spacing[2] + 0.5 * last
+    if not (0 <= x < last and 0 <= y < last and 0 <= z < last):
+        return np.float32(127) * step
+    i, j, k = int(x), int(y), int(z)
+    u, v, w = np.float32(x - i), np.float32(y - j), np.float32(z - k)
+    near = (1 - w) * solid[i, j, k] + w * solid[i, j, k + 1], (1 - w) * solid[i, j + 1, k] + w * solid[i, j + 1, k + 1]
+    i += 1
+    far = (1 - w) * solid[i, j, k] + w * solid[i, j, k + 1], (1 - w) * solid[i, j + 1, k] + w * solid[i, j + 1, k + 1]
+    return step * ((1 - u) * ((1 - v) * near[0] + v * near[1]) + u * ((1 - v) * far[0] + v * far[1]))
+
+
+@inlined
+def _mixed(values, f, axis, u, v, w):  # noqa: ANN001, ANN202
+    """A face's corners' values by their weights."""
+    return u * values[f, 0, axis] + v * values[f, 1, axis] + w * values[f, 2, axis]
+
+
+@called
+def _open(solid, spacing, step, px, py, pz, nx, ny, nz):  # noqa: ANN001, ANN202
+    """The share of the hemisphere's light that reaches a place."""
+    share = 0.0
+    for off in OFF:
+        found = _distance(solid, spacing, step, px + off * nx, py + off * ny, pz + off * nz)
+        share += min(max(found / off, 0.0), 1.0) / len(OFF)
+    return share
+
+
+@called
+def _reached(solid, spacing, step, px, py, pz, light, sharpness):  # noqa: ANN001, ANN202
+    """The share of a light that reaches a place off the surface."""
+    share, along = 1.0, START
+    for _ in range(STEPS):
+        found = _distance(solid, spacing, step, px + along * light[0], py + along * light[1], pz + along * light[2])
+        share = min(share, sharpness * found / along)
+        if share <= 0:
+            return 0.0
+        along += max(found, STRIDE)
+    return share
+
+
+@inlined
+def _painted(row, red, green, blue, rough):  # noqa: ANN001, ANN202
+    return min(max(rough * (row[0] * red + row[1] * green + row[2] * blue + row[3]), 0.0), 1.0)
+
+
+@called
+def _light(corners, normals, colors, solid, spacing, step, eye, paint, grain, gloss, ambient, lights, hiding,  # noqa: ANN001, ANN202
+           samples, face, weights, picture):  # noqa: ANN001
+    square = samples * samples
+    fresh, free, sun = True, 1.0, 1.0
+    for place in range(picture.shape[0] * picture.shape[1] * square):
+        pixel, sample = place // square, place % square
+        row, column = pixel // picture.shape[1], pixel % picture.shape[1]
+        fresh |= sample == 0
+        j, i = row * samples + sample // samples, column * samples + sample % samples
+        f = face[j, i]
+        if f < 0:
+            continue
+        u, v = weights[j, i]
+        w = 1 - u - v
+        px, py, pz = _mixed(corners, f, 0, u, v, w), _mixed(corners, f, 1, u, v, w), _mixed(corners, f, 2, u, v, w)
+        nx, ny, nz = _mixed(normals, f, 0, u, v, w), _mixed(normals, f, 1, u, v, w), _mixed(normals, f, 2, u, v, w)
+        ex, ey, ez = eye[0] - px, eye[1] - py, eye[2] - pz
+        # The normal is turned to the camera.
+        length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-6)
+        length = -length if nx * ex + ny * ey + nz * ez < 0 else length
+        nx, ny, nz = nx / length, ny / length, nz / length
+        away = np.sqrt(ex * ex + ey * ey + ez * ez)
+        ex, ey, ez = ex / away, ey / away, ez / away
+        if fresh:
+            fresh, sun = False, 1.0
+            free = 1 - hiding[0] * (1 - _open(solid, spacing, step, px, py, pz, nx, ny, nz))
+            if hiding[1] > 0 and nx * lights[0, 0, 0] + ny * lights[0, 0, 1] + nz * lights[0, 0, 2] > 0:
+                sun = _reached(solid, spacing, step, px + START * nx, py + START * ny, pz + START * nz, lights[0, 0],
+                               hiding[1])
+        up = (0.5 + 0.5 * nz) * free
+        down = free - up
+        red = up * ambient[0, 0] + down * ambient[1, 0]
+        green = up * ambient[0, 1] + down * ambient[1, 1]
+        blue = up * ambient[0, 2] + down * ambient[1, 2]
+        shine_red, shine_green, shine_blue = 0.0, 0.0, 0.0
+        for k in range(len(lights)):
+            lx, ly, lz = lights[k, 0]
+            cosine = nx * lx + ny * ly + nz * lz
+            if cosine <= 0:
                 continue
-            u, v = weights[j, i]
-            w = 1 - u - v
-            # The normal in the view frame, turned to the camera.
-            nx = u * normals[f, 0, 0] + v * normals[f, 1, 0] + w * normals[f, 2, 0]
-            ny = u * normals[f, 0, 1] + v * normals[f, 1, 1] + w * normals[f, 2, 1]
-            nz = u * normals[f, 0, 2] + v * normals[f, 1, 2] + w * normals[f, 2, 2]
-            length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-6) * scale
-            nx, ny, nz = nx / length, ny / length, nz / length
-            nx, ny, nz = (pose[0, 0] * nx + pose[0, 1] * ny + pose[0, 2] * nz,
-                          pose[1, 0] * nx + pose[1, 1] * ny + pose[1, 2] * nz,
-                          pose[2, 0] * nx + pose[2, 1] * ny + pose[2, 2] * nz)
-            ex = -(u * placed[f, 0, 0] + v * placed[f, 1, 0] + w * placed[f, 2, 0])
-            ey = -(u * placed[f, 0, 1] + v * placed[f, 1, 1] + w * placed[f, 2, 1])
-            ez = distance - (u * placed[f, 0, 2] + v * placed[f, 1, 2] + w * placed[f, 2, 2])
-            away = np.sqrt(ex * ex + ey * ey + ez * ez)
-            ex, ey, ez = ex / away, ey / away, ez / away
-            if nx * ex + ny * ey + nz * ez < 0:
-                nx, ny, nz = -nx, -ny, -nz
-            shine = 1.0
-            if grain[0] > 0:
-                px = u * corners[f, 0, 0] + v * corners[f, 1, 0] + w * corners[f, 2, 0]
-                py = u * corners[f, 0, 1] + v * corners[f, 1, 1] + w * corners[f, 2, 1]
-                pz = u * corners[f, 0, 2] + v * corners[f, 1, 2] + w * corners[f, 2, 2]
-                shine += grain[0] * _noise(grain[1] * px, grain[1] * py, grain[1] * pz)
-            red = u * colors[f, 0, 0] + v * colors[f, 1, 0] + w * colors[f, 2, 0]
-            green = u * colors[f, 0, 1] + v * colors[f, 1, 1] + w * colors[f, 2, 1]
-            blue = u * colors[f, 0, 2] + v * colors[f, 1, 2] + w * colors[f, 2, 2]
-            up = 0.5 + 0.5 * (nx * pose[0, 2] + ny * pose[1, 2] + nz * pose[2, 2]) / scale
-            lit = picture[j // samples, i // samples]
-            for c in range(3):
-                albedo = shine * (paint[c, 0] * red + paint[c, 1] * green + paint[c, 2] * blue + paint[c, 3])
-                albedo = min(max(albedo, 0.0), 1.0)
-                lit[c] += albedo * (up * ambient[0, c] + (1 - up) * ambient[1, c])
-                for k in range(len(lights)):
-                    toward = lights[k, 0]
-                    lit[c] += albedo * max(nx * toward[0] + ny * toward[1] + nz * toward[2], 0.0) * lights[k, 1, c]
+            reach = sun if k == 0 else 1.0
+            red += reach * cosine * lights[k, 1, 0]
+            green += reach * cosine * lights[k, 1, 1]
+            blue += reach * cosine * lights[k, 1, 2]
             if gloss[0] > 0:
-                for k in range(len(lights)):
-                    toward = lights[k, 0]
-                    hx, hy, hz = ex + toward[0], ey + toward[1], ez + toward[2]
-                    cosine = (nx * hx + ny * hy + nz * hz) / max(np.sqrt(hx * hx + hy * hy + hz * hz), 1e-6)
-                    if cosine > 0 and nx * toward[0] + ny * toward[1] + nz * toward[2] > 0:
-                        strength = gloss[0] * cosine**gloss[1]
-                        for c in range(3):
-                            lit[c] += strength * lights[k, 1, c]
-            lit[3] += 1
-    picture *= np.float32(1 / (samples * samples))
+                hx, hy, hz = ex + lx, ey + ly, ez + lz
+                half = (nx * hx + ny * hy + nz * hz) / max(np.sqrt(hx * hx + hy * hy + hz * hz), 1e-6)
+                if half > 0:
+                    strength = reach * gloss[0] * half**gloss[1]
+                    shine_red += strength * lights[k, 1, 0]
+                    shine_green += strength * lights[k, 1, 1]
+                    shine_blue += strength * lights[k, 1, 2]
+        rough = 1.0
+        if grain[0] > 0:
+            rough += grain[0] * _noise(grain[1] * px, grain[1] * py, grain[1] * pz)
+        r, g, b = _mixed(colors, f, 0, u, v, w), _mixed(colors, f, 1, u, v, w), _mixed(colors, f, 2, u, v, w)
+        picture[row, column, 0] += shine_red + red * _painted(paint[0], r, g, b, rough)
+        picture[row, column, 1] += shine_green + green * _painted(paint[1], r, g, b, rough)
+        picture[row, column, 2] += shine_blue + blue * _painted(paint[2], r, g, b, rough)
+        picture[row, column, 3] += 1
+    picture *= np.float32(1 / square)

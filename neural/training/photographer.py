@@ -23,6 +23,7 @@ from ..predictors.predictor import Batch
 from .corpus import Corpus
 from .darkroom import develop
 from .studio import Studio, random_studio
+from .subject import REACH
 from .subject import SIDE as GRID_SIDE
 
 # Elevations of the camera in degrees, and how often they are drawn.
@@ -86,7 +87,7 @@ class Photographer:
         picks = [random.choice(len(subject["points"]), points, replace=points > len(subject["points"]))
                  for subject in subjects]
         shots = [(subject, one) for subject, some in zip(subjects, seen, strict=True) for one in some]
-        studios = [random_studio(random, one.view_from_subject[:, :3] / one.scale) for _, one in shots]
+        studios = [random_studio(random) for _ in shots]
         linear = shade(scenes_of(shots, studios), self._side)
         rgba = develop(torch.from_numpy(linear).permute(0, 3, 1, 2), random)
         distance = torch.tensor([one.distance for _, one in shots])
@@ -173,10 +174,11 @@ def scenes_of(shots: Sequence[tuple[np.void, View]], studios: Sequence[Studio]) 
     return Scenes(first, np.concatenate([subject["corners"] for subject in subjects]),
                   np.concatenate([subject["shading"] for subject in subjects]).astype(np.float32) / np.float32(127),
                   _LINEAR[np.concatenate([subject["colors"] for subject in subjects])],
+                  np.stack([subject["grid"] for subject in subjects]),
+                  np.stack([subject["spacing"] for subject in subjects]), REACH / 127,
                   np.stack([one.view_from_subject for _, one in shots]).astype(np.float32),
                   np.array([one.distance for _, one in shots], np.float32),
-                  *(np.stack([getattr(studio, name) for studio in studios]).astype(np.float32)
-                    for name in ("paint", "ambient", "lights", "gloss", "grain")))
+                  *(np.stack(values).astype(np.float32) for values in zip(*studios, strict=True)))
 
 
 def _stacked(parts: Sequence[np.ndarray]) -> Tensor:

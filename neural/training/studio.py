@@ -13,15 +13,16 @@ class Studio(NamedTuple):
     """What `kernels.shade.Scenes` wants to know of one picture's lights and material."""
 
     paint: np.ndarray  # (3, 4)
+    grain: np.ndarray  # (2,)
+    gloss: np.ndarray  # (2,)
     ambient: np.ndarray  # (2, 3)
     lights: np.ndarray  # (LIGHTS, 2, 3)
-    gloss: np.ndarray  # (2,)
-    grain: np.ndarray  # (2,)
+    hiding: np.ndarray  # (2,)
 
 
-def random_studio(random: np.random.Generator, view_from_world: np.ndarray) -> Studio:
-    """Lights above the object's horizon for a camera whose rotation from the world (3, 3) is given, and a material."""
-    return Studio(_paint(random), _ambient(random), _lights(random, view_from_world), _gloss(random), _grain(random))
+def random_studio(random: np.random.Generator) -> Studio:
+    """A material, and lights above the object's horizon."""
+    return Studio(_paint(random), _grain(random), _gloss(random), _ambient(random), _lights(random), _hiding(random))
 
 
 def _tint(random: np.random.Generator, spread: float) -> np.ndarray:
@@ -55,14 +56,14 @@ def _ambient(random: np.random.Generator) -> np.ndarray:
     return np.stack((above, above * random.uniform(0.2, 0.8) * _tint(random, 0.15)))
 
 
-def _lights(random: np.random.Generator, view_from_world: np.ndarray) -> np.ndarray:
+def _lights(random: np.random.Generator) -> np.ndarray:
     lights = np.zeros((LIGHTS, 2, 3))
     lights[:, 0, 2] = 1
     strength = random.uniform(0.4, 1.6)
     for light in lights[:random.integers(1, LIGHTS + 1)]:
         toward = random.normal(size=3)
         toward[2] = abs(toward[2]) + 0.2
-        light[0] = view_from_world @ (toward / np.linalg.norm(toward))
+        light[0] = toward / np.linalg.norm(toward)
         light[1] = strength * _tint(random, 0.15)
         strength *= random.uniform(0.1, 0.6)
     return lights
@@ -78,3 +79,9 @@ def _grain(random: np.random.Generator) -> np.ndarray:
     if random.random() < 0.6:
         return np.zeros(2)
     return np.array([random.uniform(0.05, 0.6), np.exp(random.uniform(np.log(4), np.log(40)))])
+
+
+def _hiding(random: np.random.Generator) -> np.ndarray:
+    """Most pictures have shadows, from those of the sun to those of a wide window."""
+    sharpness = np.exp(random.uniform(np.log(3), np.log(50))) if random.random() < 0.75 else 0.0
+    return np.array([random.uniform(0.5, 1.0), sharpness])
