@@ -15,6 +15,8 @@ from . import dispatch
 BESIDE = 1.5
 # Half the length in pixels of the piece of outline that such a pixel stands for. Feet of neighbours lie closer.
 HALF_PIECE = 1.0
+# Squared distances count in steps of 1 / this: edges that meet in the nearest corner draw, and the first one wins.
+DRAWS = 2.0**30
 
 
 def visible(corners: Tensor, height: int, width: int) -> Tensor:

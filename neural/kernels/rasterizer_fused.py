@@ -10,7 +10,7 @@ from torch import Tensor
 from . import raster_fused
 from .dispatch import compiled, inlined
 from .raster import blank
-from .rasterizer import BESIDE, HALF_PIECE
+from .rasterizer import BESIDE, DRAWS, HALF_PIECE
 
 _BANDS = 16
 
@@ -34,12 +34,12 @@ def outline(corners: Tensor, face: Tensor, reach: float) -> tuple[Tensor, Tensor
 
 @inlined
 def _nearest(ax, ay, bx, by, x, y, low, high):
-    """Share and squared distance of the point nearest to (x, y) on the part from low to high of an edge."""
+    """Where on the line of an edge (x, y) is nearest, and its squared distance from the part from low to high."""
     dx, dy = bx - ax, by - ay
     length = dx * dx + dy * dy
     share = ((x - ax) * dx + (y - ay) * dy) / length if length > 0.0 else 0.0
-    share = min(max(share, low), high)
-    ex, ey = ax + share * dx - x, ay + share * dy - y
+    part = min(max(share, low), high)
+    ex, ey = ax + part * dx - x, ay + part * dy - y
     return share, ex * ex + ey * ey
 
 
@@ -75,6 +75,7 @@ def _feet(corners, face, foot, share):
                     for k in range(3):
                         n = (k + 1) % 3
                         at, away = _nearest(t[k, 0], t[k, 1], t[n, 0], t[n, 1], i + 0.5, j + 0.5, 0.0, 1.0)
+                        away = np.rint(away * DRAWS)
                         if away < apart[j - top, i]:
                             apart[j - top, i], foot[b, j, i], share[b, j, i] = away, 3 * f + k, at
 
@@ -96,7 +97,8 @@ def _spread(corners, foot, share, reach, edge, beside):
                 n = (k + 1) % 3
                 ax, ay, bx, by = corners[b, f, k, 0], corners[b, f, k, 1], corners[b, f, n, 0], corners[b, f, n, 1]
                 half = HALF_PIECE / max(np.hypot(bx - ax, by - ay), 1e-12)
-                low, high = max(share[b, j, i] - half, 0.0), min(share[b, j, i] + half, 1.0)
+                low = min(max(share[b, j, i] - half, 0.0), 1.0)
+                high = min(max(share[b, j, i] + half, 0.0), 1.0)
                 for v in range(max(j - span, top), min(j + span + 1, bottom)):
                     for u in range(max(i - span, 0), min(i + span + 1, width)):
                         _, away = _nearest(ax, ay, bx, by, u + 0.5, v + 0.5, low, high)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .rasterizer import BESIDE, HALF_PIECE
+from .rasterizer import BESIDE, DRAWS, HALF_PIECE
 
 _MOST = 1 << 22  # pairs at a time
 
@@ -49,7 +49,7 @@ def outline(corners: Tensor, face: Tensor, reach: float) -> tuple[Tensor, Tensor
         half = HALF_PIECE / torch.linalg.vector_norm(end - start, dim=-1).clamp(min=1e-12)
         middle = share.flatten()[source]
         _, away = _nearest(start, end, torch.stack((columns, rows), dim=-1) + 0.5,
-                           (middle - half).clamp(min=0), (middle + half).clamp(max=1))
+                           (middle - half).clamp(0, 1), (middle + half).clamp(0, 1))
         target = (source // (height * width) * height + rows) * width + columns
         apart, piece = _lower(apart, piece, target, away, number, len(beside))
     found = piece < len(beside)
@@ -62,7 +62,7 @@ def outline(corners: Tensor, face: Tensor, reach: float) -> tuple[Tensor, Tensor
 
 
 def _feet(ends: Tensor, corners: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest edge (B, H, W), 3 · face + k or −1, and where on it, of background pixels beside the foreground."""
+    """The nearest edge (B, H, W), 3 · face + k or −1, and where on its line, of background pixels beside the foreground."""
     batch, height, width = face.shape
     count = corners.shape[1]
     covered = (face >= 0).float()
@@ -77,7 +77,7 @@ def _feet(ends: Tensor, corners: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
         candidate = 3 * owner + torch.arange(len(owner), device=owner.device) % 3
         centre = torch.stack((pixel % width, pixel // width % height), dim=-1) + 0.5
         _, away = _nearest(*_edge(ends, candidate, 0), centre, 0.0, 1.0)
-        apart, edge = _lower(apart, edge, pixel, away, candidate, none)
+        apart, edge = _lower(apart, edge, pixel, (away * DRAWS).round(), candidate, none)
     found = torch.nonzero(edge < none).flatten()
     share = torch.zeros_like(apart)
     centre = torch.stack((found % width, found // width % height), dim=-1) + 0.5
@@ -171,12 +171,12 @@ def _edge(ends: Tensor, edge: Tensor, first: Tensor | int) -> tuple[Tensor, Tens
 
 def _nearest(start: Tensor, end: Tensor, centre: Tensor, low: Tensor | float, high: Tensor | float
              ) -> tuple[Tensor, Tensor]:
-    """Share and squared distance (P,) of the point nearest to a centre on the part from low to high of an edge."""
+    """Where on the line of an edge a centre is nearest, and its squared distance from the part from low to high (P,)."""
     way = end - start
     length = way.square().sum(dim=-1)
     share = ((centre - start) * way).sum(dim=-1) / torch.where(length > 0, length, 1)
-    share = torch.clamp(share, low, high)  # type: ignore[arg-type]
-    return share, (start + share[:, None] * way - centre).square().sum(dim=-1)
+    part = torch.clamp(share, low, high)  # type: ignore[arg-type]
+    return share, (start + part[:, None] * way - centre).square().sum(dim=-1)
 
 
 def _area(triangles: Tensor) -> Tensor:

@@ -137,9 +137,9 @@ def _soft(corners: Tensor, face: Tensor, hard: Tensor, sigma: float) -> Tensor:
     length = way.square().sum(dim=-1).clamp(min=1e-12).sqrt()
     along = way / length[:, None]
     # In pixels along the edge: where the piece that counts lies, and where on it this pixel is nearest.
-    middle = ((_centres(beside[near], face.shape[2]) - start) * along).sum(dim=-1).clamp(length.new_zeros(()), length)
+    middle = ((_centres(beside[near], face.shape[2]) - start) * along).sum(dim=-1)
     centre = _centres(near[1] * face.shape[2] + near[2], face.shape[2]) - start
-    low, high = (middle - HALF_PIECE).clamp(min=0), torch.minimum(middle + HALF_PIECE, length)
+    low, high = ((middle + half).clamp(min=0).minimum(length) for half in (-HALF_PIECE, HALF_PIECE))
     foot = (centre * along).sum(dim=-1).clamp(low, high)
     away = torch.linalg.vector_norm(centre - foot[:, None] * along, dim=-1)
     return hard.index_put(near, torch.sigmoid((2 * hard[near] - 1) * away / sigma))
