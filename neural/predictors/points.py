@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from ...formats.mesh import Mesh
 from .encoder import Encoder
+from .mesh_loss import match
 from .predictor import Batch, Predictor
 
 FREE = 256  # points of the vector's head
@@ -61,8 +61,8 @@ class Network(Predictor):
         return torch.cat((free, on_map.reshape(len(images), -1, 3)), dim=1).float()
 
     def loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
-        points = self(batch.images[:, 0])
-        missed, strayed = squared_distances(batch.points, points), squared_distances(points, batch.points)
+        matched = match(self(batch.images[:, 0]), batch.points)
+        missed, strayed = matched.back.mean(), matched.there.mean()
         return missed + BACK * strayed, {"missed": missed.item(), "strayed": strayed.item()}
 
 
@@ -97,16 +97,3 @@ def _places(side: int, like: Tensor) -> Tensor:
     axis = (torch.arange(side, device=like.device) + 0.5) * 2 / side - 1
     y, x = torch.meshgrid(-axis, axis, indexing="ij")
     return torch.stack((x, y, torch.zeros_like(x)), dim=-1)
-
-
-def squared_distances(points: Tensor, others: Tensor) -> Tensor:
-    """The mean of the squared distances of points (B, N, 3) from the nearest of others (B, M, 3)."""
-    index = torch.stack([_nearest(one, other) for one, other in zip(points.detach(), others.detach(), strict=True)])
-    return (points - others.gather(1, index[..., None].expand(-1, -1, 3))).square().sum(dim=-1).mean()
-
-
-def _nearest(points: Tensor, others: Tensor) -> Tensor:
-    """Which of others (M, 3) is nearest to each of points (N, 3). On a CPU a tree is several times faster."""
-    if points.device.type == "cpu":
-        return torch.from_numpy(cKDTree(others.numpy()).query(points.numpy())[1])
-    return torch.cdist(points, others).argmin(dim=1)
