@@ -39,7 +39,7 @@ def compare(mesh: Mesh, truth: Mesh, samples: int = 100_000, seed: int = 0) -> d
     back, back_cosine = _one_way(truth, mesh, samples, seed + 1)
     return {"chamfer": float(there.mean() + back.mean()) / 2 / diagonal,
             "chamfer_squared_sum": float((there**2).mean() + (back**2).mean()),
-            "f_score": {name: _f_score(there, back, share * diagonal) for name, share in _F_SCORES.items()},
+            "f_score": {name: f_score(there, back, share * diagonal) for name, share in _F_SCORES.items()},
             "normal_consistency": float(there_cosine.mean() + back_cosine.mean()) / 2, **iou}
 
 
@@ -63,13 +63,13 @@ def face_normals(mesh: Mesh) -> np.ndarray:
     return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
 
 
-def volume_iou(one: Mesh, other: Mesh) -> float:
-    """Intersection over union of two closed meshes' volumes, on a lattice of 256 points along the longest side."""
+def volume_iou(one: Mesh, other: Mesh, points: int = _IOU_POINTS) -> float:
+    """Intersection over union of two closed meshes' volumes, on a lattice with `points` along the longest side."""
     corners = np.concatenate((one.vertices, other.vertices)).astype(np.float64)
     if not len(one.faces) or not len(other.faces):
         return 0.0
     low, size = corners.min(axis=0), np.ptp(corners, axis=0)
-    cell = size.max() / _IOU_POINTS
+    cell = size.max() / points
     counts = tuple(np.maximum(np.ceil(size / cell), 1).astype(int).tolist())
     inside = [column_windings((mesh.triangles() - low) / cell - 0.5, counts) > 0 for mesh in (one, other)]
     union = int((inside[0] | inside[1]).sum())
@@ -85,6 +85,7 @@ def _one_way(mesh: Mesh, other: Mesh, samples: int, seed: int) -> tuple[np.ndarr
     return distance, cosine
 
 
-def _f_score(there: np.ndarray, back: np.ndarray, within: float) -> float:
+def f_score(there: np.ndarray, back: np.ndarray, within: float) -> float:
+    """The harmonic mean of the shares of both sides' samples whose distance (N,) to the other is at most `within`."""
     precision, recall = float((there <= within).mean()), float((back <= within).mean())
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0

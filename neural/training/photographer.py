@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...formats.mesh import Mesh
 from ...formats.meshes import linear_from_srgb
+from ..evaluation.single_view import Truth
 from ..geometry.mirror import pose_of
 from ..kernels.shade import Scenes, shade
 from ..predictors import view
@@ -23,7 +25,7 @@ from ..predictors.predictor import Batch
 from .corpus import Corpus
 from .darkroom import develop
 from .studio import Studio, random_studio
-from .subject import REACH
+from .subject import REACH, outer_surface
 from .subject import SIDE as GRID_SIDE
 
 # Elevations of the camera in degrees, and how often they are drawn.
@@ -53,6 +55,10 @@ class View:
         """Points (N, 3) of the subject in the view frame."""
         return points @ self.view_from_subject[:, :3].T + self.view_from_subject[:, 3]
 
+    def placed(self, mesh: Mesh) -> Mesh:
+        """A mesh of the subject's frame in the view frame."""
+        return mesh.transformed(np.vstack((self.view_from_subject, [0, 0, 0, 1])))
+
     def turn(self, normals: np.ndarray) -> np.ndarray:
         return normals @ self.view_from_subject[:, :3].T / self.scale
 
@@ -76,6 +82,11 @@ class Photographer:
     def still_view(self, index: int, number: int) -> View:
         """The first picture's view of a `still`."""
         return random_view(self._corpus[index], self._random(index, number))
+
+    def truth(self, index: int, number: int) -> Truth:
+        """The shape that a `still` shows, in its view frame, to measure predictions by."""
+        subject, seen = self._corpus[index], self.still_view(index, number)
+        return Truth(seen.place(subject["points"]), seen.placed(outer_surface(subject)))
 
     def _random(self, index: int, number: int) -> np.random.Generator:
         name = hashlib.sha256(self._corpus.entries[index].name.encode()).digest()

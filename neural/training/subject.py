@@ -61,7 +61,7 @@ def subject_of(mesh: Mesh, seed: int = 0) -> np.ndarray:
     """A record (1,) of `kind_of_record`; Unfit where the mesh bounds no solid."""
     mesh = _framed(mesh)
     grid, spacing = _solid(mesh)
-    surface = _outer_surface(grid, spacing)
+    surface = _surface(grid, spacing)
     _check_nothing_is_lost(mesh, surface, grid, spacing)
     points, normals = _points(surface, mesh, seed)
     look = _within_budget(_corner_colored(mesh))
@@ -124,7 +124,12 @@ def _doubled(values: np.ndarray) -> np.ndarray:
     return values.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
 
 
-def _outer_surface(grid: np.ndarray, spacing: np.ndarray) -> Mesh:
+def outer_surface(subject: np.void) -> Mesh:
+    """The solid's closed surface, as the grid has it."""
+    return _surface(subject["grid"].astype(np.float32) * (REACH / 127), subject["spacing"].astype(np.float64))
+
+
+def _surface(grid: np.ndarray, spacing: np.ndarray) -> Mesh:
     subject_from_grid = np.diag([*spacing, 1.0])
     subject_from_grid[:3, 3] = -spacing * (SIDE - 1) / 2
     surface = marching_cubes(grid, subject_from_grid)
