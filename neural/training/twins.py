@@ -30,11 +30,15 @@ def twin_groups(records: Sequence[np.void], groups: Sequence[str]) -> np.ndarray
     return connected_components(links, directed=False)[1][of_group]
 
 
-def described(record: np.void) -> np.ndarray:
-    """The signed distance (LATTICE, LATTICE, LATTICE) float32 at a lattice in the cube with the frame's unit sides."""
+def lattice_points() -> np.ndarray:
+    """The lattice's points (LATTICE³, 3), which fill the cube with the frame's unit sides."""
     axis = (np.arange(_LATTICE) + 0.5) / _LATTICE - 0.5
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
-    places = points.reshape(3, -1) / record["spacing"][:, None] + (SIDE - 1) / 2
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def described(record: np.void) -> np.ndarray:
+    """The signed distance (LATTICE, LATTICE, LATTICE) float32 at the lattice's points."""
+    places = (lattice_points() / record["spacing"]).T + (SIDE - 1) / 2
     values = ndimage.map_coordinates(record["grid"], places, np.float32, order=1, cval=127) * (REACH / 127)
     return values.reshape(_LATTICE, _LATTICE, _LATTICE)
 
