@@ -45,7 +45,7 @@ from maquette.neural.predictors.predictor import load, network_of
 from maquette.neural.predictors.shipped import BY_QUALITY, WITHOUT_WEIGHTS, shipped
 from maquette.neural.tasks.train_image import subjects_folder
 from maquette.neural.training.corpus import Corpus, prepare
-from maquette.neural.training.photographer import Photographer, filled, random_view
+from maquette.neural.training.photographer import Photographer, filled_grids, random_view
 from maquette.neural.training.subject import REACH, outer_surface
 from maquette.neural.training.twins import described, lattice_points
 from maquette.recipes.train_image import TrainImage
@@ -179,7 +179,7 @@ def mean_shape(corpus: Corpus, train: list[int]) -> Method:
     total = np.zeros((MEAN_SIDE,) * 3)
     for index in random.choice(train, MEAN_VIEWS):
         subject = corpus[index]
-        total += filled([subject], [random_view(subject, random)], MEAN_SIDE)[0].numpy()
+        total += filled_grids([subject], [random_view(subject, random)], MEAN_SIDE)[0]
     mean = total / MEAN_VIEWS
     level = float(np.quantile(mean, 1 - mean.mean()))
     # Slices, rows and columns to x, y, z of the view frame's places.

@@ -7,6 +7,7 @@ from numba import prange
 
 from .dispatch import called, compiled, inlined
 from .shade import OFF, START, STEPS, STRIDE, Scenes
+from .solid_fused import distance_at
 
 
 def shade(scenes: Scenes, side: int, samples: int) -> np.ndarray:
@@ -107,21 +108,6 @@ def _noise(x, y, z):  # noqa: ANN001, ANN202
     return total
 
 
-@called
-def _distance(solid, spacing, step, x, y, z):  # noqa: ANN001, ANN202
-    """The solid's signed distance, trilinear; as far as the grid tells outside of it."""
-    last = len(solid) - 1
-    x, y, z = x / spacing[0] + 0.5 * last, y / spacing[1] + 0.5 * last, z / spacing[2] + 0.5 * last
-    if not (0 <= x < last and 0 <= y < last and 0 <= z < last):
-        return np.float32(127) * step
-    i, j, k = int(x), int(y), int(z)
-    u, v, w = np.float32(x - i), np.float32(y - j), np.float32(z - k)
-    near = (1 - w) * solid[i, j, k] + w * solid[i, j, k + 1], (1 - w) * solid[i, j + 1, k] + w * solid[i, j + 1, k + 1]
-    i += 1
-    far = (1 - w) * solid[i, j, k] + w * solid[i, j, k + 1], (1 - w) * solid[i, j + 1, k] + w * solid[i, j + 1, k + 1]
-    return step * ((1 - u) * ((1 - v) * near[0] + v * near[1]) + u * ((1 - v) * far[0] + v * far[1]))
-
-
 @inlined
 def _mixed(values, f, axis, u, v, w):  # noqa: ANN001, ANN202
     """A face's corners' values by their weights."""
@@ -133,7 +119,7 @@ def _open(solid, spacing, step, px, py, pz, nx, ny, nz):  # noqa: ANN001, ANN202
     """The share of the hemisphere's light that reaches a place."""
     share = 0.0
     for off in OFF:
-        found = _distance(solid, spacing, step, px + off * nx, py + off * ny, pz + off * nz)
+        found = step * distance_at(solid, spacing, px + off * nx, py + off * ny, pz + off * nz)
         share += min(max(found / off, 0.0), 1.0) / len(OFF)
     return share
 
@@ -143,7 +129,7 @@ def _reached(solid, spacing, step, px, py, pz, light, sharpness):  # noqa: ANN00
     """The share of a light that reaches a place off the surface."""
     share, along = 1.0, START
     for _ in range(STEPS):
-        found = _distance(solid, spacing, step, px + along * light[0], py + along * light[1], pz + along * light[2])
+        found = step * distance_at(solid, spacing, px + along * light[0], py + along * light[1], pz + along * light[2])
         share = min(share, sharpness * found / along)
         if share <= 0:
             return 0.0

@@ -19,6 +19,7 @@ from ...formats.mesh import Mesh
 from ...formats.meshes import linear_from_srgb
 from ..evaluation.single_view import Truth
 from ..geometry.mirror import pose_of
+from ..kernels.filled import filled
 from ..kernels.shade import Scenes, shade
 from ..predictors import view
 from ..predictors.predictor import Batch
@@ -26,7 +27,6 @@ from .corpus import Corpus
 from .darkroom import develop
 from .studio import Studio, random_studio
 from .subject import REACH, outer_surface
-from .subject import SIDE as GRID_SIDE
 
 # Elevations of the camera in degrees, and how often they are drawn.
 _ELEVATIONS, _OFTEN = ((-10.0, 45.0), (45.0, 70.0), (-30.0, -10.0)), (0.85, 0.1, 0.05)
@@ -109,7 +109,7 @@ class Photographer:
         poses = [pose_of(one.azimuth, one.elevation, s["symmetry"]) for one, s in zip(first, subjects, strict=True)]
         return Batch(images, distance.unflatten(0, (-1, views))[:, 0], _stacked(places),
                      torch.nn.functional.normalize(_stacked(normals), dim=-1),
-                     filled(subjects, first, grid), _stacked(poses))
+                     torch.from_numpy(filled_grids(subjects, first, grid)).float(), _stacked(poses))
 
 
 def random_view(subject: np.void, random: np.random.Generator) -> View:
@@ -157,25 +157,11 @@ def rotation(azimuth: float, elevation: float, roll: float) -> np.ndarray:
     return np.stack((cr * right - sr * up, sr * right + cr * up, toward))
 
 
-def filled(subjects: Sequence[np.void], views: Sequence[View], side: int) -> Tensor:
-    """Frustum grids (B, side, side, side): 1 where a voxel's centre is inside the subject's solid, else 0."""
-    if not side:
-        return torch.zeros(len(subjects), 0, 0, 0)
-    grids = []
-    for subject, one in zip(subjects, views, strict=True):
-        centres = view.frustum_centres(side, torch.tensor([one.distance])).reshape(-1, 3).numpy()
-        values = solid_distance(subject, (centres - one.view_from_subject[:, 3]) @ one.view_from_subject[:, :3]
-                                / one.scale**2)
-        grids.append((values < 0).reshape(side, side, side))
-    return torch.from_numpy(np.stack(grids)).float()
-
-
-def solid_distance(subject: np.void, points: np.ndarray) -> np.ndarray:
-    """The signed distance (N,) of a subject's solid at points (N, 3) of its frame, in steps of its grid."""
-    half = subject["spacing"] * (GRID_SIDE - 1) / 2
-    places = torch.from_numpy((points / half)[..., ::-1].astype(np.float32)).reshape(1, 1, 1, -1, 3)
-    grid = torch.from_numpy(subject["grid"].astype(np.float32))[None, None]
-    return torch.nn.functional.grid_sample(grid, places, padding_mode="border", align_corners=True).reshape(-1).numpy()
+def filled_grids(subjects: Sequence[np.void], views: Sequence[View], side: int) -> np.ndarray:
+    """Frustum grids (B, side, side, side) uint8: 1 where a voxel's centre is inside the subject's solid, else 0."""
+    return filled(np.stack([subject["grid"] for subject in subjects]),
+                  np.stack([subject["spacing"] for subject in subjects]),
+                  np.stack([one.view_from_subject for one in views]), np.array([one.distance for one in views]), side)
 
 
 def scenes_of(shots: Sequence[tuple[np.void, View]], studios: Sequence[Studio]) -> Scenes:

@@ -1,0 +1,20 @@
+"""Which voxels of frustum grids lie in solids that signed distances tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .dispatch import body
+
+
+def filled(solid: np.ndarray, spacing: np.ndarray, view_from_object: np.ndarray, distance: np.ndarray, side: int
+           ) -> np.ndarray:
+    """Frustum grids (B, side, side, side) uint8, 1 where a voxel's centre (`predictors.view`) is inside, else 0.
+
+    solid: (B, N, N, N) int8, signed distances in some unit, trilinear between points `spacing` (B, 3) apart of a grid
+    that is centred at 0 in the object's frame; outside of it nothing is filled. view_from_object: (B, 3, 4) a rotation
+    times a scale, and a shift. distance: (B,) of the cameras.
+    """
+    return body("filled", torch.device("cpu")).filled(solid, *(np.asarray(values, np.float32) for values in (
+        spacing, view_from_object, distance)), side)
