@@ -21,9 +21,9 @@ class TrainImage(Recipe):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "draft": {"seconds": 600.0}, "best": {"seconds": 86_400.0, "size": "large"}}
 
-    method: Literal["mesh-rcnn", "pixel2mesh", "voxels", "octree", "points", "pose"] = param(
+    method: Literal["mesh-rcnn", "pixel2mesh", "voxels", "octree", "points", "pose", "detector"] = param(
         "mesh-rcnn", "The network that is trained; pose is the one that tells from where an object is seen, which all "
-                     "the others stand upright by")
+                     "the others stand upright by, and detector the one that finds objects before a background")
     seconds: float = param(14_400.0, "Training time, without the time for preparing the models", unit="s", min=1.0,
                            max=604_800.0)
     held_out: float = param(10.0, "Share of the models that are not trained on but measured; a model's variants go "

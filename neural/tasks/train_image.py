@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,23 @@ from ...jobs import store
 from ...recipes.errors import InputError
 from ...recipes.train_image import TrainImage
 from ..context import Context
+from ..evaluation import detections
+from ..predictors.detector import Annotated
+from ..predictors.detector import Network as Detector
 from ..predictors.predictor import Predictor, network_of, packed
 from ..training import loop
 from ..training.corpus import Corpus, prepare
 from ..training.curve import loss_curve
-from ..training.image import ImageTrainer
+from ..training.image import ImageTrainer, Pictures
 from ..training.photographer import Photographer
 from ..training.processes import Processes
+from ..training.scenes import ScenePhotographer
 
 INDEX = "models.json"  # in checkpoint/: which models these are, and their split
 FEWEST = 2  # models to train on
 STILLS = 2  # views of each model that is held out
 MOST_STILLS = 400  # of all of them
+SCENES = 8  # that are made at once
 
 
 def subjects_folder() -> Path:
@@ -46,8 +51,9 @@ def run(context: Context) -> None:
     torch.manual_seed(context.seed)
     kind = network_of(recipe.method)
     network = kind(**(kind.large if recipe.size == "large" else {}))
-    trainer = ImageTrainer(network, Photographer(corpus, train, seed=context.seed), recipe.batch,
-                           device=context.device, processes=processes)
+    pictures: Pictures = (ScenePhotographer if isinstance(network, Detector) else Photographer)(
+        corpus, train, seed=context.seed)
+    trainer = ImageTrainer(network, pictures, recipe.batch, device=context.device, processes=processes)
     # The time is the recipe's; what is trained is its other parameters'.
     saved = loop.Checkpoint(context.checkpoint, {**recipe.to_json(), "models": len(train)}, context.seed)
     context.stage("Training", 0.97)
@@ -93,10 +99,12 @@ def _said(trainer: ImageTrainer) -> str:
 
 def _measured(context: Context, network: Predictor, corpus: Corpus, apart: Sequence[int]) -> dict[str, Any]:
     """The mean loss over views, always the same, of the models that are held out."""
+    network.eval()
+    if isinstance(network, Detector):
+        return detections.figures(network, _scenes(context, corpus, apart))
     pictures = Photographer(corpus, apart, seed=context.seed)
     stills = [(index, number) for index in apart for number in range(STILLS)]
     stills = stills[::-(-len(stills) // MOST_STILLS)]
-    network.eval()
     totals: dict[str, list[float]] = {}
     for number, (index, still) in enumerate(stills):
         batch = pictures.still(index, still, views=network.views, grid=network.grid)
@@ -106,3 +114,12 @@ def _measured(context: Context, network: Predictor, corpus: Corpus, apart: Seque
             totals.setdefault(name, []).append(value)
         context.progress((number + 1) / len(stills))
     return {"pictures": len(stills), **{name: float(np.mean(values)) for name, values in totals.items()}}
+
+
+def _scenes(context: Context, corpus: Corpus, apart: Sequence[int]) -> Iterator[Annotated]:
+    """Pictures of the models that are held out, always the same."""
+    pictures = ScenePhotographer(corpus, apart, seed=context.seed)
+    steps = -(-min(STILLS * len(apart), MOST_STILLS) // SCENES)
+    for step in range(steps):
+        yield pictures.batch(step, SCENES).to(context.device)
+        context.progress((step + 1) / steps)
