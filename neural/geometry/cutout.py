@@ -39,7 +39,7 @@ SPREADS = 8, 2  # reduced pixels: the blurs by which colours at the edge are est
 def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """The object in a photo (H, W, 4) float32 sRGB, premultiplied; the same without the background.
 
-    mask: (H, W), 0 to 1, 1 on the object. A mask or, without one, the picture's own transparency counts before all else.
+    mask: (H, W), 0 to 1, 1 on the object. A mask or, without one, the picture's own transparency counts, if it has any.
     Raises InputError where there is no object, or nothing but one.
     """
     height, width = rgba.shape[:2]

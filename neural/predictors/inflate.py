@@ -51,8 +51,8 @@ def inflated(alpha: np.ndarray, distance: float) -> Mesh:
 
     Parts and holes are kept, except for specks. distance: of the camera from the view frame's origin.
     """
-    level = _level(alpha)
-    squared = _squared_thickness(level)
+    level = level_of(alpha)
+    squared = squared_thickness(level)
     step = 2 / len(alpha)
     tall = math.ceil(math.sqrt(squared.max())) + 1
     slices = np.arange(-tall, tall + 1.0)
@@ -74,7 +74,7 @@ def inflated(alpha: np.ndarray, distance: float) -> Mesh:
     return decimate(Mesh(np.stack((x, y, z), axis=1), mesh.faces), FACES)
 
 
-def _level(alpha: np.ndarray) -> np.ndarray:
+def level_of(alpha: np.ndarray) -> np.ndarray:
     """Alpha less 1/2, (S, S), without specks and blurred a little; the border is outside."""
     level = ndimage.gaussian_filter(np.pad(alpha[1:-1, 1:-1], 1), SOFTEN) - 0.5
     level[[0, -1]] = level[:, [0, -1]] = -0.5
@@ -91,7 +91,7 @@ def _level(alpha: np.ndarray) -> np.ndarray:
     return level
 
 
-def _squared_thickness(level: np.ndarray) -> np.ndarray:
+def squared_thickness(level: np.ndarray) -> np.ndarray:
     """u (S, S) in pixels², crossing 0 where `level` does; below 0 outside."""
     inside = level > 0
     number = np.full(level.shape, -1)
