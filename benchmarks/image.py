@@ -41,7 +41,7 @@ from maquette.neural.evaluation.single_view import Truth, figures, mean_figures
 from maquette.neural.geometry import crop
 from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.predictors import view
-from maquette.neural.predictors.predictor import load, network_of
+from maquette.neural.predictors.predictor import Predictor, load, network_of
 from maquette.neural.predictors.shipped import BY_QUALITY, WITHOUT_WEIGHTS, shipped
 from maquette.neural.tasks.train_image import subjects_folder
 from maquette.neural.training.corpus import Corpus, prepare
@@ -124,9 +124,13 @@ def networks(folder: Path | None) -> dict[str, Method]:
     for method in BY_QUALITY:
         path = folder / f"image-{method}.safetensors" if folder else shipped(method)
         if method in WITHOUT_WEIGHTS or path.exists():
-            network = network_of(method)().eval() if method in WITHOUT_WEIGHTS else load(path, method, CPU)
-            made[method] = lambda case, network=network: network.predict(case.images, case.distance)
+            made[method] = predicted(network_of(method)().eval() if method in WITHOUT_WEIGHTS
+                                     else load(path, method, CPU))
     return made
+
+
+def predicted(network: Predictor) -> Method:
+    return lambda case: network.predict(case.images, case.distance)
 
 
 def corpus_cases(corpus: Corpus, chosen: list[int]) -> Iterator[Case]:

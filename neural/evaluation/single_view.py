@@ -15,7 +15,6 @@ from scipy.spatial import cKDTree
 
 from ...formats.mesh import Mesh
 from ..kernels.closest import closest_triangles
-from ..kernels.closest_tree import TriangleTree
 from ..meshing import topology
 from .audit import audit, is_closed
 from .metrics import f_score, sample_surface, volume_iou
@@ -36,13 +35,11 @@ class Truth:
     def diagonal(self) -> float:
         return float(np.linalg.norm(np.ptp(self.points, axis=0)))
 
-    @cached_property
-    def _tree(self) -> TriangleTree | cKDTree:
-        return TriangleTree(self.surface.triangles().astype(np.float64)) if self.surface else cKDTree(self.points)
-
     def distance(self, points: np.ndarray) -> np.ndarray:
         """How far (N,) points (N, 3) are from the surface, else from the nearest of its points."""
-        return closest_triangles(points, self._tree)[0] if self.surface else self._tree.query(points)[0]
+        if self.surface is None:
+            return cKDTree(self.points).query(points)[0]
+        return closest_triangles(points, self.surface.triangles())[0]
 
 
 def figures(mesh: Mesh, truth: Truth, seed: int = 0) -> dict[str, float]:

@@ -14,8 +14,8 @@ def filled(solid: np.ndarray, spacing: np.ndarray, view_from_object: np.ndarray,
     grids = []
     for values, step, pose, far in zip(solid, spacing, view_from_object, distance, strict=True):
         centres = frustum_centres(side, torch.tensor([far])).reshape(-1, 3).double().numpy()
-        places = np.linalg.solve(pose[:, :3].astype(np.float64), (centres - pose[:, 3]).T).T
-        places = torch.from_numpy(places / (step * (len(values) - 1) / 2))
+        turned = np.linalg.solve(pose[:, :3].astype(np.float64), (centres - pose[:, 3]).T).T
+        places = torch.from_numpy(turned / (step * (len(values) - 1) / 2))
         within = (places.abs() <= 1).all(dim=1)
         found = functional.grid_sample(torch.from_numpy(values).double()[None, None],
                                        places.flip(1).view(1, 1, 1, -1, 3), align_corners=True)

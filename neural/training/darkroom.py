@@ -24,7 +24,7 @@ def _developed(linear: Tensor, noise: Tensor, random: np.random.Generator) -> Te
     exposure = min(max(exposure, 0.4), 2.5)
     rgb = _encoded(linear[:3] * exposure + (1 - alpha) * behind)
     rgb = (rgb + random.uniform(0, 0.03)**1.5 * noise).clamp(0, 1)
-    outline = _cut_out(alpha, random)
+    outline = _cut_out(alpha, random).clamp(0, 1)
     return torch.cat((rgb * outline, outline))
 
 

@@ -34,7 +34,7 @@ _THINNEST = 4  # the longest side over the shortest that the grid is fitted to
 _COARSE = 4  # from point to point of those that are evaluated first
 _FLAT = 0.004  # a thinner box holds a sheet
 _LOST, _NEAR = 0.1, 0.02  # of the visible surface that may lie farther than this from the solid
-_SNAP = 0.02  # the grid's surface is nearer to the mesh's own
+_SNAP, _ALONG = 0.02, 0.5  # the grid's surface is nearer to the mesh's own, and has a normal like its (the cosine)
 _MIRRORED = 0.02  # a mirrored point is met by a surface that is so near
 
 
@@ -155,7 +155,7 @@ def _points(surface: Mesh, mesh: Mesh, seed: int) -> tuple[np.ndarray, np.ndarra
     distance, nearest = closest_triangles(points, triangles)
     own = face_normals(mesh)[nearest]
     own *= np.sign((own * normals).sum(axis=1, keepdims=True))  # a mesh may be inside out
-    along = (distance < _SNAP) & ((own * normals).sum(axis=1) > SMOOTH)
+    along = (distance < _SNAP) & ((own * normals).sum(axis=1) > _ALONG)
     height = ((points - triangles[nearest, 0]) * own).sum(axis=1, keepdims=True)
     return np.where(along[:, None], points - height * own, points), np.where(along[:, None], own, normals)
 
