@@ -85,9 +85,9 @@ def test_points_and_normals_lie_on_the_surface() -> None:
     points, normals = subject["points"], subject["normals"] / 127
     side = (np.abs(np.abs(points) - [0.5, 0.25, 0.125])).argmin(axis=1)
     off = np.abs(np.abs(points)[range(POINTS), side] - np.array([0.5, 0.25, 0.125])[side])
-    # But for a few at the corners, which the grid cuts.
-    assert np.quantile(off, 0.995) < 1e-4 and off.max() < 0.01
-    assert np.quantile((normals * np.sign(points))[range(POINTS), side], 0.005) > 0.99
+    # But for a few at the edges, which the grid cuts.
+    assert np.quantile(off, 0.98) < 1e-4 and off.max() < 0.01
+    assert np.quantile((normals * np.sign(points))[range(POINTS), side], 0.02) > 0.99
     # Evenly: the shares are the sides' areas, 2 of 14, 4 of 14 and 8 of 14.
     np.testing.assert_allclose(np.bincount(side) / POINTS, [2 / 14, 4 / 14, 8 / 14], atol=0.02)
 
