@@ -33,7 +33,7 @@ _ELEVATIONS, _OFTEN = ((-10.0, 45.0), (45.0, 70.0), (-30.0, -10.0)), (0.85, 0.1,
 _ROLL = 5.0  # degrees, at most
 _FIELDS = (8.0, 45.0)  # degrees of the crop
 _TRIES = 64  # of views, until a subject is no deeper than its crop is wide
-_ROUNDS = 12  # of fitting a crop; each divides the error by ten or so
+_ROUNDS, _FITS = 100, 1e-5  # of fitting a crop, at most: the deeper a subject, the more; and when it fits
 DEEPEST = 1.0  # half the depth that a subject may have in the view frame
 _LINEAR = linear_from_srgb(np.arange(256) / 255).astype(np.float32)  # of each sRGB byte
 
@@ -137,9 +137,11 @@ def fitted_view(hull: np.ndarray, azimuth: float, elevation: float, roll: float,
         over = distance / np.maximum(distance - (scale * turned[:, 2] + shift[2]), 1e-3)
         places = (scale * turned[:, :2] + shift[:2]) * over[:, None]
         low, high = places.min(axis=0), places.max(axis=0)
-        shift[:2] -= (low + high) / 2
-        grown = 2 * view.FILL / (high - low).max()
+        off, grown = (low + high) / 2, 2 * view.FILL / (high - low).max()
+        shift[:2] -= off
         scale, shift = scale * grown, shift * grown
+        if max(np.abs(off).max(), abs(grown - 1)) < _FITS:
+            break
     shift[2] = -scale * middle[2]
     pose = np.column_stack((scale * rotation(azimuth, elevation, roll), shift))
     return View(azimuth, elevation, distance, pose)
