@@ -119,6 +119,16 @@ def test_a_picture_that_shows_nothing_is_refused_in_one_line(alpha: float) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_an_outline_that_passes_just_beside_the_pixels_centres_does_no_harm() -> None:
+    alpha = np.zeros((view.SIDE, view.SIDE))
+    alpha[10:118, 20:40] = alpha[80:100, 20:100] = 1
+    for soft in (1e-12, 1e-6, 1e-3):
+        edged = alpha.copy()
+        edged[10:118, 40], edged[79, 41:100] = 0.5 + soft, 0.5 - soft
+        mesh = inflated(edged, DISTANCE)
+        assert np.abs(mesh.vertices).max() < 1 and np.ptp(mesh.vertices[:, 2]) < 0.6
+
+
 def test_a_crop_that_is_all_foreground_closes_at_the_border() -> None:
     assert_closed(inflated(np.ones((view.SIDE, view.SIDE)), DISTANCE))
 

@@ -30,6 +30,7 @@ FACES = 6000
 SMALLEST = 0.001  # a part or a hole of less than this share of the largest part's area is left out
 SOFTEN = 0.5  # pixels, standard deviation of the blur that turns the steps of a hard mask into a smooth outline
 FACTOR = 0.5, 1.0  # of Poisson's solution: in an endless strip, in a disc
+NEAREST = 0.05  # pixels: the outline counts as no nearer to a pixel's centre than that
 REACH = 0.5  # over which the factor varies, of the local half thickness
 
 
@@ -113,9 +114,9 @@ def squared_thickness(level: np.ndarray) -> np.ndarray:
     squared[inside] = factor * poisson
     # Outside u goes on as it comes in: as many times the level as next to it inside.
     border = inside & ndimage.binary_dilation(~inside, np.ones((3, 3)))
-    share = np.where(border, level, 0)
-    near = ndimage.uniform_filter(np.where(border, squared, 0), 3)
-    ratio = near / np.maximum(ndimage.uniform_filter(share, 3), 1e-6)
+    near, share = (ndimage.uniform_filter(np.where(border, values, 0), 3)
+                   for values in (squared, np.maximum(level, NEAREST)))
+    ratio = near / np.maximum(share, 1e-6)
     squared[~inside] = (np.minimum(level, -1e-3) * np.maximum(ratio, 1e-3))[~inside]
     return squared
 
@@ -131,7 +132,7 @@ def _neighbours(level: np.ndarray, number: np.ndarray) -> tuple[csc_matrix, np.n
             pairs.append(np.stack((number[both], beyond[both])))
             out = (number >= 0) & (beyond < 0)
             share = level[out] / (level[out] - other[out])
-            held[number[out]] += 1 / np.maximum(share, 0.05)
+            held[number[out]] += 1 / np.maximum(share, NEAREST)
             place = np.argwhere(out).astype(np.float64)
             place[:, axis] += step * share
             crossings.append(place)
@@ -166,7 +167,8 @@ def _perspective(squared: np.ndarray, inside: np.ndarray, distance: float) -> tu
     """
     side = len(squared)
     axis = (np.arange(side) + 0.5) * 2 / side - 1
-    down, right = np.gradient(squared, 2 / side)
+    most = 2 * math.sqrt(squared.max())  # of a ball as thick as the thickest part
+    down, right = (np.clip(slope, -most, most) for slope in np.gradient(squared, 2 / side))
     along = axis[:, None] * down + axis * right
     slant = 1 + (axis[:, None] ** 2 + axis ** 2) / distance ** 2
     radius = np.maximum(squared, 0) + (down ** 2 + right ** 2) / 4
