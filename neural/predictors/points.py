@@ -3,24 +3,35 @@
 The authors' code is followed (sections 3.2 and 4.2 of the paper), in small. A first pass leads down to a vector and up
 again, a second one, the hourglass, once more, with what each has seen at a size handed over by a linear convolution
 that is added before the ReLU. Two heads give the points: one a vector's, free, the other a map's, whose points hang
-together as the picture does. Deviations: a picture of 128² instead of 192×256, an encoder that other methods share,
-a map of 16² with three points a pixel instead of 24×32 with one, and points of the map that are told as the way from
-their pixel's place, so that a network that knows nothing yet covers the picture.
+together as the picture does. The mesh is what the `sdf` task makes of a scan, once it is known which way points face.
+
+Deviations: a picture of 128² instead of 192×256, an encoder that other methods share, a map of 16² with three points a
+pixel instead of 24×32 with one, and points of the map that are told as the way from their pixel's place, so that a
+network that knows nothing yet covers the picture.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from ...formats.mesh import Mesh
+from ...recipes.errors import InputError
+from ..geometry.outward import outward
+from ..geometry.point_distance import PointDistance
+from ..meshing.clean import remove_floaters, remove_inner_shells
+from ..meshing.marching_cubes import marching_cubes
 from .encoder import Encoder
 from .mesh_loss import match
 from .predictor import Batch, Predictor
 
 FREE = 256  # points of the vector's head
 EACH = 3  # points of a pixel of the map's head
+CRUMB = 5.0  # percent of the largest part's area; less is dropped
+BALLS = 48  # cells along the longest side of a mesh of balls
 BACK = 0.5  # weight of the way from predicted to true points, as in the authors' code; the paper has 1
 
 
@@ -64,6 +75,31 @@ class Network(Predictor):
         matched = match(self(batch.images[:, 0]), batch.points)
         missed, strayed = matched.back.mean(), matched.there.mean()
         return missed + BACK * strayed, {"missed": missed.item(), "strayed": strayed.item()}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, distance: Tensor) -> Mesh:
+        return mesh_of(self(images[:1])[0].cpu().numpy().astype(np.float64))
+
+
+def mesh_of(points: np.ndarray) -> Mesh:
+    """The closed surface that points (N, 3) of a whole object lie on, or balls around them where there is none."""
+    try:
+        found = PointDistance(*outward(points)).mesh
+    except InputError:  # they are too few, or all in one plane
+        found = _balls(points)
+    return remove_inner_shells(remove_floaters(found, CRUMB))
+
+
+def _balls(points: np.ndarray) -> Mesh:
+    """Closed around the points, a twentieth of their extent away, or of 1 where they have none."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    radius = 0.05 * (float((high - low).max()) or 1.0)
+    step = (float((high - low).max()) + 4 * radius) / BALLS
+    index = np.indices([int(np.ceil(n)) + 1 for n in (high - low + 4 * radius) / step])
+    places = np.moveaxis(index, 0, -1) * step + low - 2 * radius
+    world_from_grid = np.diag([step, step, step, 1.0])
+    world_from_grid[:3, 3] = low - 2 * radius
+    return marching_cubes(cKDTree(points).query(places)[0] - radius, world_from_grid)
 
 
 class Up(nn.Module):
