@@ -25,12 +25,12 @@ def composed(alpha: np.ndarray, front: np.ndarray, behind: np.ndarray, noise: fl
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def cut(picture: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def cut(picture: np.ndarray, mask: np.ndarray | None = None, likely: np.ndarray | None = None) -> np.ndarray:
     """Of uint8 with straight alpha, or none, the premultiplied float."""
     rgba = np.ones((*picture.shape[:2], 4), np.float32)
     rgba[..., :picture.shape[2]] = picture / np.float32(255)
     rgba[..., :3] *= rgba[..., 3:]
-    return cutout.cut_out(rgba, mask)
+    return cutout.cut_out(rgba, mask, likely)
 
 
 def cut_out(picture: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
@@ -63,6 +63,25 @@ def test_an_object_before_a_busy_background_is_found() -> None:
     stripes = np.where((X // 12 + Y // 9)[..., None] % 2 == 0, [40.0, 110.0, 50.0], [90.0, 160.0, 60.0])
     alpha = cut_out(composed(SOFT, RED, stripes, noise=6.0))
     assert overlap(alpha >= 0.5, SOFT >= 0.5) > 0.97
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_of_two_objects_the_likely_one_is_cut_out_at_its_own_edge(plain: bool) -> None:
+    stripes = np.where((X // 12 + Y // 9)[..., None] % 2 == 0, [40.0, 110.0, 50.0], [90.0, 160.0, 60.0])
+    left, right = (np.clip(60.5 - np.hypot(X - x, Y - 150), 0, 1) for x in (110, 240))
+    front = np.where(X[..., None] < 175, RED, [30.0, 40.0, 170.0])
+    picture = composed(left + right, front, np.full(3, 200.0) if plain else stripes, noise=3.0)
+    # A square for a mask, too large at its corners and too small at its sides, and another for the neighbour.
+    box = np.maximum(np.abs(X - 240), np.abs(Y - 150)) < 54
+    other = np.maximum(np.abs(X - 110), np.abs(Y - 150)) < 64
+    likely = np.where(box, 0.9, np.where(other, 0.0, 0.01)).astype(np.float32)
+    assert overlap(cut(picture, likely=likely)[..., 3] >= 0.5, right >= 0.5) > 0.96
+
+
+def test_a_likely_object_that_colours_do_not_show_stays_as_it_is() -> None:
+    noise = composed(np.zeros_like(X), RED, np.full(3, 127.0), noise=60.0)
+    likely = np.where(DISC < 100, np.float32(0.9), np.float32(0.01))
+    assert overlap(cut(noise, likely=likely)[..., 3] >= 0.5, DISC < 100) > 0.6
 
 
 def test_a_large_photo_is_cut_at_its_own_pixels() -> None:

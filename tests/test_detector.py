@@ -196,6 +196,16 @@ def test_detections_are_sorted_apart_and_as_large_as_the_photo() -> None:
     assert all(one.mask.shape == (90, 160) and 0 <= one.mask.min() <= one.mask.max() <= 1 for one in found)
 
 
+def test_of_two_masks_at_a_pixel_the_greater_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = torch.tensor([[[0.9, 0.6, 0.4, 0.0]], [[0.0, 0.8, 0.3, 0.2]]])
+    found = [detector.Detection((0.0, 0.0, 4.0, 1.0), 0.9, mask) for mask in masks]
+    monkeypatch.setattr(Network, "detect", lambda self, rgb: found)
+    likely = detector.objects_in(small(), np.zeros((1, 4, 4), np.float32))
+    np.testing.assert_allclose(likely, [[[0.9, 0, 0.4, 0.01]], [[0, 0.8, 0.3, 0.2]]], rtol=1e-6)
+    monkeypatch.setattr(Network, "detect", lambda self, rgb: [])
+    assert detector.objects_in(small(), np.zeros((1, 4, 4), np.float32)) == []
+
+
 def test_the_loss_is_a_function_of_the_seed_and_reaches_all_parameters() -> None:
     losses = []
     for _ in range(2):

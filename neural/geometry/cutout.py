@@ -2,8 +2,9 @@
 
 A background of one colour, or one that changes smoothly, is known from the picture's border and flooded from there.
 Before any other GrabCut (Rother, Kolmogorov and Blake 2004) takes the border for background and the rest for likely
-foreground. Both look at a reduced picture. A guided filter (He, Sun and Tang 2013; its coefficients from the reduced
-picture: He and Sun 2015, Fast guided filter) brings the mask to the photo's own pixels, with a soft edge.
+foreground, or begins with what a detector takes for the object. Both look at a reduced picture. A guided filter (He,
+Sun and Tang 2013; its coefficients from the reduced picture: He and Sun 2015, Fast guided filter) brings the mask to
+the photo's own pixels, with a soft edge.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ SHADOW_HUE, SHADOW_DEPTH, SHADOW_SLOPE = 9.0, 40.0, 1.0
 # a JPEG's ripples. Both are that many reduced pixels wide.
 FRINGE, FRINGE_WIDTH = 0.35, 4
 ROUNDS = 4  # of GrabCut
+# In widths of a likely object, the root of its area: so far outside of it is background, so far inside is object. Where
+# GrabCut agrees with it less than that, by intersection over union, the likely object stays.
+OUTSIDE, INSIDE, AGREED = 0.12, 0.12, 0.6
 HOLE, PART = 0.0002, 0.02  # of the picture's area; of the largest part's: what is smaller is not seen
 EDGE, EPSILON = 4, 1e-4  # the guided filter's radius, reduced pixels, and its regularisation
 LARGE_PART = 0.1  # of the largest part's area: a part of that size is an object of its own
@@ -36,10 +40,11 @@ TRACE = 0.0005  # of the picture's area
 SPREADS = 8, 2  # reduced pixels: the blurs by which colours at the edge are estimated
 
 
-def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None, likely: np.ndarray | None = None) -> np.ndarray:
     """The object in a photo (H, W, 4) float32 sRGB, premultiplied; the same without the background.
 
     mask: (H, W), 0 to 1, 1 on the object. A mask or, without one, the picture's own transparency counts, if it has any.
+    likely: (H, W), how likely each pixel shows the object that is meant, where neither counts; 0 is surely not.
     Raises InputError where there is no object, or nothing but one.
     """
     height, width = rgba.shape[:2]
@@ -51,7 +56,7 @@ def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     if mask is None and own.min() < 0.5:
         return rgba
     rgb = np.rint(rgba[..., :3] / np.maximum(own, 1e-3)[..., None] * 255).clip(0, 255).astype(np.uint8)
-    alpha = _opacity(rgb) if mask is None else _checked(
+    alpha = _opacity(rgb, likely) if mask is None else _checked(
         mask * own, "mask: no pixel of it is white; make the object white",
         "mask: all of it is white; make the background black")
     alpha = alpha.astype(np.float32)[..., None]
@@ -74,13 +79,15 @@ def parts(alpha: np.ndarray) -> list[np.ndarray]:
     return [(nearest == one).astype(np.float32) for one in large]
 
 
-def _opacity(rgb: np.ndarray) -> np.ndarray:
-    """Alpha (H, W) of what is not background in a photo (H, W, 3) uint8."""
+def _opacity(rgb: np.ndarray, likely: np.ndarray | None) -> np.ndarray:
+    """Alpha (H, W) of what is not background in a photo (H, W, 3) uint8, or of the likely object."""
     height, width = rgb.shape[:2]
     step = min(1.0, LONGEST / max(height, width))
-    small = cv2.resize(rgb, (max(round(width * step), 1), max(round(height * step), 1)),
-                       interpolation=cv2.INTER_AREA)
-    found = _checked(_cleaned(_foreground(small)), "photo: nothing in it differs from the background; give a mask",
+    size = max(round(width * step), 1), max(round(height * step), 1)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    known = None if likely is None else _marks(cv2.resize(likely, size, interpolation=cv2.INTER_AREA))
+    found = _checked(_cleaned(_foreground(small, known)),
+                     "photo: nothing in it differs from the background; give a mask",
                      "photo: it has no background that could be removed; give a mask, or one with space around the "
                      "object")
     return _refined(found, small, rgb)
@@ -115,8 +122,8 @@ def _mean(colors: np.ndarray, weight: np.ndarray, size: tuple[int, int]) -> np.n
     return cv2.blur(colors * weight, size) / np.maximum(cv2.blur(weight, size)[..., None], 1e-4)
 
 
-def _foreground(small: np.ndarray) -> np.ndarray:
-    """What is not background, (H, W) bool."""
+def _foreground(small: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    """What is not background, (H, W) bool, in a photo (H, W, 3) of which GrabCut's marks (H, W) may be known."""
     height, width = small.shape[:2]
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     ring = np.ones((height, width), bool)
@@ -125,12 +132,34 @@ def _foreground(small: np.ndarray) -> np.ndarray:
     background = _smooth_background(lab, ring)
     misfit = np.linalg.norm((lab - background)[ring], axis=1)
     if np.median(misfit) < PLAIN and (misfit < OUTLIER).mean() > PLAIN_SHARE:
-        return _flooded(lab, background, ring)
-    marks = np.where(ring, cv2.GC_BGD, cv2.GC_PR_FGD).astype(np.uint8)
+        flooded = _flooded(lab, background, ring)
+        return flooded if known is None else flooded & (known != cv2.GC_BGD)
+    marks = np.where(ring, cv2.GC_BGD, cv2.GC_PR_FGD).astype(np.uint8) if known is None else known.copy()
+    likely = _is_object(marks)
+    if likely.all() or not likely.any():
+        return likely
     cv2.setRNGSeed(0)
     cv2.grabCut(small, marks, (0, 0, width, height), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS,
                 cv2.GC_INIT_WITH_MASK)
+    found = _is_object(marks)
+    agreed = known is None or (found & likely).sum() >= AGREED * (found | likely).sum()
+    return found if agreed else likely
+
+
+def _is_object(marks: np.ndarray) -> np.ndarray:
     return (marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD)
+
+
+def _marks(likely: np.ndarray) -> np.ndarray:
+    """What GrabCut is told of an object (H, W), 0 to 1: its core is sure, and what is far from it."""
+    found = likely >= 0.5
+    width = np.sqrt(found.sum())
+    marks = np.where(found, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    # Beyond the picture's border the object goes on.
+    inside = ndimage.distance_transform_edt(np.pad(found, 1, mode="edge"))[1:-1, 1:-1]
+    marks[inside > INSIDE * width] = cv2.GC_FGD
+    marks[(ndimage.distance_transform_edt(~found) > OUTSIDE * width) | (likely == 0)] = cv2.GC_BGD
+    return marks
 
 
 def _smooth_background(lab: np.ndarray, ring: np.ndarray) -> np.ndarray:

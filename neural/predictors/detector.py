@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ ANCHORS_DRAWN, BOXES_DRAWN = 64, 32  # of a picture, for the losses
 EACH_LEVEL, PROPOSED = 64, 64  # boxes that are proposed: before suppression in each level, and after it in all
 PROPOSALS_OVERLAP, OVERLAP = 0.7, 0.5  # IoU from which on a box is suppressed: proposals, and objects that are found
 LEAST = 0.5  # score of an object that is found
-MOST = 16  # objects in a photo
+MOST = 8  # objects in a photo
+BESIDE = 0.01  # how likely an object is where its mask ends, if no other one is there
 _SCALE = (10.0, 10.0, 5.0, 5.0)  # of box codes in the head, as in Fast R-CNN's code
 _SMALLEST = 2.0  # pixels of a proposal
 
@@ -161,6 +163,18 @@ class Network(Predictor):
         level = (regions.area(boxes).sqrt() / CANONICAL).clamp(min=1e-6).log2().floor() + 1
         return regions.roi_align(maps[:seen], list(STRIDES[:seen]), boxes, picture, level.long().clamp(0, seen - 1),
                                  side)
+
+
+def objects_in(network: Network, rgba: np.ndarray) -> list[np.ndarray]:
+    """How likely each pixel of a photo (H, W, 4), sRGB, shows each of the objects that are found, the surest first.
+
+    These (H, W) float32 are what `cutout.cut_out` begins with: 0 where another object is seen, and nowhere else.
+    """
+    found = network.detect(torch.from_numpy(rgba[..., :3]).movedim(-1, 0).to(network.anchors.device))
+    masks = np.array([one.mask.cpu().numpy() for one in found])
+    greatest = np.max(masks, axis=0, initial=0)
+    return [np.where((greatest >= 0.5) & (mask < greatest), np.float32(0), np.maximum(mask, np.float32(BESIDE)))
+            for mask in masks]
 
 
 class Pyramid(nn.Module):
