@@ -7,6 +7,8 @@ data/shapenet_points, which nothing is trained on: Blender's renderings of other
 Predictions are measured in the view frame and nothing is aligned: on shapenet the cameras and the middle of the true
 depth, by which the view frame is defined, are the set's own.
 
+Before that it counts the pictures a second that training gets, drawn, lit and with their truth.
+
 Chamfer is the mean of both directions' mean distances in percent of the true diagonal, F the score at 1, 2 and 5 % of
 it, by 8,192 samples. Truth is the closed outer surface of the solid; on shapenet it is 4,096 points, so that distances
 to it are too large by half their spacing. IoU is the mean over closed predictions.
@@ -39,12 +41,14 @@ from maquette.formats.mesh import Mesh
 from maquette.formats.shapes import gather_shapes
 from maquette.neural.evaluation.single_view import Truth, figures, mean_figures
 from maquette.neural.geometry import crop
+from maquette.neural.kernels.dispatch import threads
 from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.predictors import view
 from maquette.neural.predictors.predictor import Predictor, load, network_of
 from maquette.neural.predictors.shipped import BY_QUALITY, WITHOUT_WEIGHTS, shipped
 from maquette.neural.tasks.train_image import subjects_folder
 from maquette.neural.training.corpus import Corpus, prepare
+from maquette.neural.training.image import POINTS
 from maquette.neural.training.photographer import Photographer, filled_grids, random_view
 from maquette.neural.training.subject import REACH, outer_surface
 from maquette.neural.training.twins import described, lattice_points
@@ -81,7 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     corpus = the_corpus()
     train, held_out = corpus.split(HELD_OUT)
-    print(f"{len(train)} models to train on, {len(held_out)} held out", flush=True)
+    print(f"{len(train)} models to train on, {len(held_out)} held out; {pictures_a_second(corpus, train):.0f} pictures a "
+          f"second with {POINTS} points, on {threads()} threads", flush=True)
     methods = {"mean shape": mean_shape(corpus, train), "by features": by_features(corpus, train),
                "oracle": oracle(corpus, train), **networks(options.weights)}
     sets = {"corpus": corpus_cases(corpus, spread(held_out, options.objects)),
@@ -97,6 +102,15 @@ def the_corpus() -> Corpus:
         families = sorted(path for path in (DATA / "corpus").iterdir() if path.is_dir() and path.name != NOT_CC0)
         gather_shapes(families, Path(folder) / "input", TrainImage())
         return prepare(Path(folder) / "input", subjects_folder(), Path(folder) / "index.json")
+
+
+def pictures_a_second(corpus: Corpus, train: list[int]) -> float:
+    photographer = Photographer(corpus, train)
+    photographer.batch(0, 16)
+    began = time.perf_counter()
+    for step in range(16):
+        photographer.batch(step, 16, points=POINTS)
+    return 16 * 16 / (time.perf_counter() - began)
 
 
 def measured(name: str, cases: Iterator[Case], methods: dict[str, Method]) -> Iterator[dict]:

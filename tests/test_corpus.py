@@ -145,7 +145,19 @@ def test_corners_keep_the_colours_of_vertices_and_of_textures() -> None:
     uvs = np.zeros((12, 3, 2)) + [0.25, 0.5]
     uvs[6:, :, 0] = 0.75
     painted = subject_of(replace(box(), corner_uvs=uvs, texture=texture))[0]["colors"]
-    assert (painted[:6] == 0).all() and (painted[6:] == 200).all()
+    # Quartered four times to 3,072 faces, half of them of each colour; the surface is the same.
+    assert len(painted) == 12 * 4**4
+    assert {tuple(face) for face in painted.reshape(-1, 9).tolist()} == {(0,) * 9, (200,) * 9}
+    assert (painted == 200).mean() == 0.5
+
+
+def test_quarters_of_a_face_cover_it_and_face_the_same_way() -> None:
+    mesh = replace(box(), corner_uvs=np.full((12, 3, 2), 0.5), texture=np.full((1, 1, 3), 99, np.uint8))
+    corners = subject_of(mesh)[0]["corners"].astype(float)
+    whole = Mesh(corners.reshape(-1, 3), np.arange(corners.size // 3).reshape(-1, 3))
+    assert topology.face_areas(whole).sum() == pytest.approx(6, abs=1e-5)
+    a, b, c = np.moveaxis(corners, 1, 0)
+    assert (np.cross(b - a, c - a) * corners.mean(axis=1)).sum(axis=1).min() > 0
 
 
 def test_too_many_faces_are_reduced_and_keep_their_colours() -> None:

@@ -29,6 +29,7 @@ POINTS = 8192  # of the outer surface
 FACES = 6000  # of what is looked at, at most
 REACH = 1 / 8  # the greatest distance that the grid tells
 SMOOTH = np.cos(np.radians(30))  # edges that are flatter are shaded smoothly
+_GREY = 0.8  # sRGB, of what has no colour
 _MARGIN = 2  # of the grid's cells around the box
 _THINNEST = 4  # the longest side over the shortest that the grid is fitted to
 _COARSE = 4  # from point to point of those that are evaluated first
@@ -175,15 +176,28 @@ def _hull(corners: np.ndarray) -> np.ndarray:
 
 
 def _corner_colored(mesh: Mesh) -> Mesh:
-    """The mesh with a vertex of its own for each corner, coloured as the texture is there, else as its vertices."""
-    corners = Mesh(mesh.triangles().reshape(-1, 3), np.arange(3 * len(mesh.faces)).reshape(-1, 3))
+    """The mesh with a vertex of its own for each corner, coloured as the texture is there, else as its vertices.
+
+    Faces with a texture are quartered as often as the budget allows: between corners colours are linear.
+    """
+    triangles = mesh.triangles()
     if mesh.texture is not None and mesh.corner_uvs is not None:
-        colors = sample_texture(mesh.texture, mesh.corner_uvs.reshape(-1, 2).astype(np.float64))
+        uvs = mesh.corner_uvs
+        while 4 * len(triangles) <= FACES:
+            triangles, uvs = _quartered(triangles), _quartered(uvs)
+        colors = sample_texture(mesh.texture, uvs.reshape(-1, 2).astype(np.float64))
     elif mesh.colors is not None:
         colors = mesh.colors[mesh.faces].reshape(-1, 3)
     else:
-        colors = np.full((3 * len(mesh.faces), 3), 0.8)
-    return replace(corners, colors=np.clip(colors, 0, 1))
+        colors = np.full((3 * len(mesh.faces), 3), _GREY)
+    return Mesh(triangles.reshape(-1, 3), np.arange(3 * len(triangles)).reshape(-1, 3), colors=np.clip(colors, 0, 1))
+
+
+def _quartered(corners: np.ndarray) -> np.ndarray:
+    """Values at the corners (4F, 3, C) of each face's four quarters, of those at its own (F, 3, C)."""
+    middles = (corners + np.roll(corners, -1, axis=1)) / 2
+    outer = np.stack((corners, middles, np.roll(middles, 1, axis=1)), axis=2).reshape(-1, 3, corners.shape[2])
+    return np.concatenate((outer, middles))
 
 
 def _within_budget(mesh: Mesh) -> Mesh:
