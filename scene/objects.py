@@ -47,7 +47,7 @@ def camera_of(thing: Any) -> Any | None:
     return next((child for child in thing.children if child.type == "CAMERA" and child.get(CAMERA_KEY)), None)
 
 
-def look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:
+def look_through(context: bpy.types.Context, camera: Any) -> None:
     """Make it the scene's camera, with the photo's proportions, and look through it in the 3D views."""
     fit_render(context.scene, camera)
     for area in context.screen.areas if context.screen else ():
@@ -56,7 +56,7 @@ def look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:
             space.region_3d.view_perspective = "CAMERA"
 
 
-def fit_render(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
+def fit_render(scene: bpy.types.Scene, camera: Any) -> None:
     """Make it the scene's camera and give the render the photo's size, so that both overlay."""
     stored = cameras.stored_lens(camera.data)
     scene.camera = camera

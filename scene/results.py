@@ -201,8 +201,8 @@ def _insert_objects(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.typ
     found = formats_objects.read(job.output / formats_objects.FILE)
     target: Any = scene.objects.get(replaces) if replaces else None
     if target is not None and target.type == "MESH":
-        others = [o for o in scene.objects if o.type == "MESH" and o != target and JOB_KEY in o
-                  and o[JOB_KEY] == target.get(JOB_KEY)]
+        everything: list[Any] = list(scene.objects)
+        others = [o for o in everything if o.type == "MESH" and o != target and o.get(JOB_KEY) == target.get(JOB_KEY)]
         objects.renew(target, others, found, _collection(scene))
         made = [target, *others]
     else:

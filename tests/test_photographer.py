@@ -24,7 +24,7 @@ from maquette.neural.training.corpus import Corpus
 from maquette.neural.training.darkroom import develop
 from maquette.neural.training.photographer import DEEPEST, Photographer, View, fitted_view, random_view, rotation
 from maquette.neural.training.studio import random_studio
-from maquette.neural.training.subject import outer_surface, subject_of
+from maquette.neural.training.subject import REACH, outer_surface, subject_of
 
 CUBE = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 CUBE_FACES = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6],
@@ -175,12 +175,13 @@ def test_the_kernel_shades_as_its_reference_does(subjects: list[np.void]) -> Non
 def test_the_kernel_fills_grids_as_its_reference_does(subjects: list[np.void]) -> None:
     random = np.random.default_rng(6)
     views = [random_view(subject, random) for subject in subjects]
-    given_arrays = (np.stack([s["grid"] for s in subjects]), np.stack([s["spacing"] for s in subjects]),
+    given_arrays = (np.stack([s["grid"] for s in subjects]), REACH / 127, np.stack([s["spacing"] for s in subjects]),
                     np.stack([one.view_from_subject for one in views]).astype(np.float32),
                     np.array([one.distance for one in views], np.float32))
-    fast, plain = filled(*given_arrays, 20), filled_reference.filled(*given_arrays, 20)
-    assert fast.sum() > 100
-    assert (fast != plain).sum() <= 1
+    for reach in (0.0, 0.4):
+        fast, plain = filled(*given_arrays, 20, reach), filled_reference.filled(*given_arrays, 20, reach)
+        assert fast.sum() > 100
+        assert (fast != plain).sum() <= 1
 
 
 def test_a_filled_cube_is_where_it_is_seen(subjects: list[np.void]) -> None:
@@ -189,6 +190,15 @@ def test_a_filled_cube_is_where_it_is_seen(subjects: list[np.void]) -> None:
     centres = view.frustum_centres(24, torch.tensor([4.0]))[0].numpy()
     depth = np.abs(centres).max(axis=-1) - 0.85 / (1 + 0.85 / 4)
     assert (grid == (depth < 0))[np.abs(depth) > 2e-3].all()
+
+
+def test_what_is_filled_reaches_as_far_as_it_is_told(subjects: list[np.void]) -> None:
+    seen = fitted_view(CUBE, -np.pi / 2, 0.0, 0.0, 1000.0)  # without perspective the cube's half side is 0.85
+    whole = photography.filled_grids(subjects[:1], [seen], 20)[0].sum(axis=(1, 2))
+    wider = photography.filled_grids(subjects[:1], [seen], 20, reach=0.4)[0].sum(axis=(1, 2))
+    # Centres lie at 0.05 + 0.1 n: 0.85 is the border itself, 0.4 voxels farther is 0.89.
+    assert (whole > 0).sum() <= 18 and whole.max() <= 18**2
+    assert (wider > 0).sum() == 18 and wider.max() == 18**2 and wider.sum() == 18**3
 
 
 def test_points_lie_in_the_mask_and_on_the_border_of_what_is_filled(photographer: Photographer) -> None:

@@ -67,7 +67,7 @@ class Line(Predictor):
 class Numbers:
     """Batches whose content is their number."""
 
-    def batch(self, step: int, count: int, *, views: int, points: int, grid: int) -> Batch:
+    def batch(self, step: int, count: int, *, views: int, points: int, grid: int, reach: float) -> Batch:
         images = torch.full((count, views, 6, 2, 2), 1.0 + step % 3)
         nothing = torch.zeros(count, 0, 3)
         return Batch(images, torch.ones(count), nothing, nothing, torch.zeros(count, 0, 0, 0), 0.5 * images[:, 0, 0, :2].flatten(1))

@@ -48,6 +48,7 @@ class Predictor(nn.Module):
 
     method: ClassVar[str]
     grid: int = 0  # side of the frustum grid that it learns from
+    reach: ClassVar[float] = 0.0  # of a voxel, by which what it learns to fill is larger than the solid
     views: ClassVar[int] = 1  # at most, that it takes
     large: ClassVar[dict[str, Any]] = {}  # architecture of the size that is for graphics cards
 

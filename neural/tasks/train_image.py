@@ -107,7 +107,7 @@ def _measured(context: Context, network: Predictor, corpus: Corpus, apart: Seque
     stills = stills[::-(-len(stills) // MOST_STILLS)]
     totals: dict[str, list[float]] = {}
     for number, (index, still) in enumerate(stills):
-        batch = pictures.still(index, still, views=network.views, grid=network.grid)
+        batch = pictures.still(index, still, views=network.views, grid=network.grid, reach=network.reach)
         with torch.no_grad():
             loss, parts = network.loss(batch.to(context.device), 1.0)
         for name, value in {"loss": loss.item(), **parts}.items():

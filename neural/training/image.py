@@ -25,7 +25,7 @@ AHEAD = 2  # batches that are rendered while the network learns from those befor
 class Pictures(Protocol):
     """What a batch is drawn from, a function of the step alone; `photographer.Photographer` is one."""
 
-    def batch(self, step: int, count: int, *, views: int, points: int, grid: int) -> Tensors: ...
+    def batch(self, step: int, count: int, *, views: int, points: int, grid: int, reach: float) -> Tensors: ...
 
 
 class ImageTrainer:
@@ -43,7 +43,8 @@ class ImageTrainer:
         self._half = has_fast_bfloat16(device)
         share = processes.share(batch)
         self._draw: Callable[[int], Tensors] = lambda step: pictures.batch(
-            step * processes.count + processes.rank, share, views=network.views, points=POINTS, grid=network.grid)
+            step * processes.count + processes.rank, share, views=network.views, points=POINTS, grid=network.grid,
+            reach=network.reach)
         self._optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
         self._renderer = ThreadPoolExecutor(1)
         self._rendered: dict[int, Future[Tensors]] = {}

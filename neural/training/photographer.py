@@ -69,15 +69,17 @@ class Photographer:
     def __init__(self, corpus: Corpus, indices: Sequence[int], *, seed: int = 0, side: int = view.SIDE) -> None:
         self._corpus, self._indices, self._seed, self._side = corpus, list(indices), seed, side
 
-    def batch(self, step: int, count: int, *, views: int = 1, points: int = 2048, grid: int = 0) -> Batch:
+    def batch(self, step: int, count: int, *, views: int = 1, points: int = 2048, grid: int = 0,
+              reach: float = 0.0) -> Batch:
         """`count` subjects with `views` pictures each, on the CPU; see `Batch` for the shapes."""
         random = np.random.default_rng((self._seed, step))
         chosen = [self._indices[i] for i in random.integers(len(self._indices), size=count)]
-        return self._made(chosen, random, views, points, grid)
+        return self._made(chosen, random, views, points, grid, reach)
 
-    def still(self, index: int, number: int, *, views: int = 1, points: int = 8192, grid: int = 0) -> Batch:
+    def still(self, index: int, number: int, *, views: int = 1, points: int = 8192, grid: int = 0,
+              reach: float = 0.0) -> Batch:
         """A batch of the corpus's subject `index` alone: for each `number` another that never changes."""
-        return self._made([index], self._random(index, number), views, points, grid)
+        return self._made([index], self._random(index, number), views, points, grid, reach)
 
     def still_view(self, index: int, number: int) -> View:
         """The first picture's view of a `still`."""
@@ -92,7 +94,8 @@ class Photographer:
         name = hashlib.sha256(self._corpus.entries[index].name.encode()).digest()
         return np.random.default_rng((int.from_bytes(name[:8]), number))
 
-    def _made(self, chosen: list[int], random: np.random.Generator, views: int, points: int, grid: int) -> Batch:
+    def _made(self, chosen: list[int], random: np.random.Generator, views: int, points: int, grid: int,
+              reach: float) -> Batch:
         subjects = [self._corpus[index] for index in chosen]
         seen = [[random_view(subject, random) for _ in range(views)] for subject in subjects]
         picks = [random.choice(len(subject["points"]), points, replace=points > len(subject["points"]))
@@ -109,7 +112,7 @@ class Photographer:
         poses = [pose_of(one.azimuth, one.elevation, s["symmetry"]) for one, s in zip(first, subjects, strict=True)]
         return Batch(images, distance.unflatten(0, (-1, views))[:, 0], _stacked(places),
                      torch.nn.functional.normalize(_stacked(normals), dim=-1),
-                     torch.from_numpy(filled_grids(subjects, first, grid)).float(), _stacked(poses))
+                     torch.from_numpy(filled_grids(subjects, first, grid, reach)).float(), _stacked(poses))
 
 
 def random_view(subject: np.void, random: np.random.Generator) -> View:
@@ -159,11 +162,15 @@ def rotation(azimuth: float, elevation: float, roll: float) -> np.ndarray:
     return np.stack((cr * right - sr * up, sr * right + cr * up, toward))
 
 
-def filled_grids(subjects: Sequence[np.void], views: Sequence[View], side: int) -> np.ndarray:
-    """Frustum grids (B, side, side, side) uint8: 1 where a voxel's centre is inside the subject's solid, else 0."""
-    return filled(np.stack([subject["grid"] for subject in subjects]),
+def filled_grids(subjects: Sequence[np.void], views: Sequence[View], side: int, reach: float = 0.0) -> np.ndarray:
+    """Frustum grids (B, side, side, side) uint8: 1 where a voxel's centre is inside the subject's solid, else 0.
+
+    It may also be `reach` voxels away from it.
+    """
+    return filled(np.stack([subject["grid"] for subject in subjects]), REACH / 127,
                   np.stack([subject["spacing"] for subject in subjects]),
-                  np.stack([one.view_from_subject for one in views]), np.array([one.distance for one in views]), side)
+                  np.stack([one.view_from_subject for one in views]), np.array([one.distance for one in views]), side,
+                  reach)
 
 
 def scenes_of(shots: Sequence[tuple[np.void, View]], studios: Sequence[Studio]) -> Scenes:

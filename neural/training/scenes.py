@@ -62,7 +62,8 @@ class ScenePhotographer:
     def __init__(self, corpus: Corpus, indices: Sequence[int], *, seed: int = 0) -> None:
         self._corpus, self._indices, self._seed = corpus, list(indices), seed
 
-    def batch(self, step: int, count: int, *, views: int = 1, points: int = 0, grid: int = 0) -> Annotated:
+    def batch(self, step: int, count: int, *, views: int = 1, points: int = 0, grid: int = 0,
+              reach: float = 0.0) -> Annotated:
         """`count` pictures, on the CPU; there is one view of each, and no points and no grid."""
         randoms = [np.random.default_rng((self._seed, step, number)) for number in range(count)]
         sizes = [_size(random) for random in randoms]
