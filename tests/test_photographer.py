@@ -201,6 +201,11 @@ def test_what_is_filled_reaches_as_far_as_it_is_told(subjects: list[np.void]) ->
     assert (wider > 0).sum() == 18 and wider.max() == 18**2 and wider.sum() == 18**3
 
 
+def test_a_batch_without_a_grid_has_none(photographer: Photographer) -> None:
+    assert photographer.batch(0, 2, points=8).filled.shape == (2, 0, 0, 0)
+    assert photographer.batch(0, 2, points=8, reach=0.5).filled.shape == (2, 0, 0, 0)
+
+
 def test_points_lie_in_the_mask_and_on_the_border_of_what_is_filled(photographer: Photographer) -> None:
     batch = photographer.batch(0, 6, points=500, grid=32)
     alpha = batch.images[:, 0, 3:4]
