@@ -4,8 +4,9 @@ A picture becomes a frustum grid whose voxels stand behind its pixels (section 3
 three stages of graph convolutions move its vertices by what the picture shows at their places (section 3.3).
 
 Deviations: a small U-Net trained from nothing in place of ResNet-50, whose way up meets the finer maps again, so that
-the voxels keep the picture's outline; a soft IoU beside the binary cross-entropy; voxels that touch along an edge or at
-a corner alone get a neighbour more, so that the mesh is a closed manifold; a vertex also knows its normal and the
+the voxels keep the picture's outline; their log odds are built on a front and a back that are predicted for each
+pixel, and learn by these and a soft IoU beside the binary cross-entropy; voxels that touch along an edge or at a
+corner alone get a neighbour more, so that the mesh is a closed manifold; a vertex also knows its normal and the
 grid's value around it, because what is fetched from the picture is the same before and behind; neighbours are
 averaged, not added; Chamfer distances are not squared.
 """
@@ -32,8 +33,43 @@ MOST_VERTICES = 3500  # of a mesh that is trained on
 REFINED = 4  # one object of so many is refined in each step: a mesh costs as much as several grids
 SAMPLES = 1024  # points of each surface that are compared
 STAGES = 3
-LOSS_WEIGHTS = {"voxels": 5.0, "iou": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
-RARE = -2.0  # log odds of a voxel at first: most are empty
+LOSS_WEIGHTS = {"voxels": 1.0, "iou": 0.5, "ends": 0.5, "chamfer": 10.0, "normal": 0.1, "edge": 2.0}
+
+
+class VoxelBranch(nn.Module):
+    """A map of the picture (B, C, R, R) to what lies behind each pixel: a front, a back, and R slices.
+
+    A voxel's log odds are how far between the two it lies, in voxels, times a factor that is learnt, plus a number of
+    its own. Of a thin thing whose depth is unsure, odds alone would spread until no voxel is likely; a front then
+    stands in the middle of where it may be.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.layers = nn.Sequential(nn.GroupNorm(GROUPS, channels), nn.ReLU(), nn.Conv2d(channels, 3 * channels, 1),
+                                    nn.ReLU(), nn.Conv2d(3 * channels, side + 2, 1))
+        self.factor = nn.Parameter(torch.tensor(2.0))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The log odds (B, R, R, R), and z of front and back (B, 2, R, R)."""
+        own, depth = self.layers(seen).float().split([self.side, 2], dim=1)
+        middle, half = depth[:, :1], F.softplus(depth[:, 1:] - 1)
+        z = (1 - (torch.arange(self.side, device=seen.device) + 0.5) * 2 / self.side)[:, None, None]
+        inside = half.clamp(min=1 / self.side) - (z - middle).abs()  # what is thinner than a voxel is one all the same
+        return own + self.factor * inside * self.side / 2, torch.cat((middle + half, middle - half), dim=1)
+
+
+def ends_loss(ends: Tensor, filled: Tensor) -> Tensor:
+    """How far fronts and backs (B, 2, R, R) are from those of frustum grids (B, R, R, R), where these hold anything."""
+    side = filled.shape[1]
+    front = 1 - filled.argmax(dim=1) * 2 / side
+    back = filled.flip(1).argmax(dim=1) * 2 / side - 1
+    wrong = (ends - torch.stack((front, back), dim=1)).abs().sum(dim=1)
+    there = filled.amax(dim=1)
+    return (wrong * there).sum() / there.sum().clamp(min=1)
 
 
 class Stage(nn.Module):
@@ -73,16 +109,15 @@ class Network(Predictor):
     def __init__(self, width: int = 48, hidden: int = 64) -> None:
         super().__init__(width=width, hidden=hidden)
         self.picture = UNet(width)
-        self.voxels = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.ReLU(), nn.Conv2d(width, 3 * width, 1), nn.ReLU(),
-                                    nn.Conv2d(3 * width, self.grid, 1))
-        nn.init.constant_(self.voxels[-1].bias, RARE)
+        self.voxels = VoxelBranch(width, self.grid)
         self.stages = nn.ModuleList(Stage(sum(self.picture.channels), hidden, not number) for number in range(STAGES))
 
     def loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
         maps = self.picture(batch.images[:, 0])
-        logits = self.voxels(maps[-1]).float()
+        logits, ends = self.voxels(maps[-1])
         parts = {"voxels": F.binary_cross_entropy_with_logits(logits, batch.filled),
-                 "iou": 1 - soft_iou(logits.sigmoid(), batch.filled)}
+                 "iou": 1 - soft_iou(logits.sigmoid(), batch.filled),
+                 "ends": ends_loss(ends, batch.filled)}
         if fraction >= VOXELS_ALONE:
             parts |= self._mesh_losses(batch, maps, logits)
         total = torch.stack([LOSS_WEIGHTS[name] * part for name, part in parts.items()]).sum()
@@ -131,7 +166,7 @@ class Network(Predictor):
     @torch.no_grad()
     def predict(self, images: Tensor, distance: Tensor) -> Mesh:
         maps = self.picture(images[:1])
-        logits = self.voxels(maps[-1]).float()
+        logits, _ = self.voxels(maps[-1])
         mesh = coarse(logits[0], images[0])
         stages, _ = self._refine([mesh], maps, logits, distance.reshape(1))
         return Mesh(stages[-1].float().cpu().numpy(), mesh.faces, quads=mesh.quads)

@@ -55,7 +55,7 @@ class Network(Predictor):
 
     method: ClassVar[str] = "pixel2mesh"
 
-    def __init__(self, width: int = 40, hidden: int = 64) -> None:
+    def __init__(self, width: int = 40, hidden: int = 48) -> None:
         super().__init__(width=width, hidden=hidden)
         self.picture = UNet(width)
         seen = sum(self.picture.channels) + 3
