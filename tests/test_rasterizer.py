@@ -16,13 +16,7 @@ from maquette.neural.kernels import dispatch, rasterizer_fused, rasterizer_refer
 from maquette.neural.kernels.raster import rasterise
 from maquette.neural.kernels.rasterizer import ramp_gradient, visible
 from maquette.neural.meshing.raster import sample_texture
-from maquette.neural.rendering.rasterizer import (
-    interpolate,
-    normals,
-    pixels_of,
-    rasterize,
-    texture,
-)
+from maquette.neural.rendering.rasterizer import interpolate, normals, pixels_of, rasterize, texture
 
 HEIGHT, WIDTH = 20, 27
 
@@ -45,18 +39,18 @@ def ball(rings: int = 12) -> tuple[Tensor, Tensor]:
 
 
 def teapot() -> tuple[Tensor, Tensor]:
-    """A ball with a spout, a handle with a hole, and a knob: parts that overlap in the picture."""
+    """A ball with a spout, a knob and a handle that leaves a hole: parts that overlap in the picture."""
     body, faces = ball(10)
+    slant = torch.tensor([[0.4, 0.3, 0.0], [0.0, 0.08, 0.0], [0.0, 0.0, 0.08]])
     parts = [body * torch.tensor([0.75, 0.6, 0.75]), body * 0.15 + torch.tensor([0.0, 0.55, 0.0]),
-             body * torch.tensor([0.4, 0.08, 0.08]) + torch.tensor([0.65, 0.15, 0.0]) + 0.5 * body[:, :1] * torch.tensor(
-                 [0.0, 1.0, 0.0])]
+             body @ slant + torch.tensor([0.65, 0.15, 0.0])]
     turn = torch.linspace(0, 2 * math.pi, 17)[:-1]
     ring = torch.stack((0.25 * turn.cos() - 0.65, 0.25 * turn.sin(), 0 * turn), dim=-1)
-    tube = torch.cat((ring * torch.tensor([1.0, 1.0, 1.0]), ring + torch.tensor([0.0, 0.0, 0.08])))
     i, j = torch.arange(16), (torch.arange(16) + 1) % 16
     band = torch.cat((torch.stack((i, j, j + 16), dim=-1), torch.stack((i, j + 16, i + 16), dim=-1)))
+    handle = [ring, ring * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, 0.08])]
     starts = [0, len(body), 2 * len(body)]
-    return torch.cat([*parts, tube]), torch.cat([*(faces + s for s in starts), band + 3 * len(body)])
+    return torch.cat([*parts, *handle]), torch.cat([*(faces + s for s in starts), band + 3 * len(body)])
 
 
 def numeric_gradient(function, corners: Tensor, step: float = 1e-7) -> Tensor:
@@ -98,7 +92,7 @@ def test_a_pixel_shows_the_nearest_face_with_weights_that_are_right_in_perspecti
     assert torch.equal(seen.alpha, torch.ones(1, 1, 12))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 12), st.booleans())
 def test_both_bodies_draw_what_the_plain_z_buffer_draws(seed: int, faces: int, whole: bool):
     corners = soup(seed, faces)
@@ -265,7 +259,7 @@ GOLDEN = [([(0.8, 0.8), (0.0, -0.5), (0.2, -0.4)], (25, 35), -1.0,
 def test_the_neural_mesh_renderers_gradient_is_that_of_its_own_tests(either_body, triangle, pixel, force, expected):
     """Kato et al.'s two triangles at 64², whose pixel should be filled, and should be emptied."""
     place = torch.tensor(triangle, dtype=torch.float64)
-    corners = torch.cat((place, torch.ones(3, 1)), dim=1) * place.new_tensor([32, -32, 1]) + place.new_tensor([32, 32, 0])
+    corners = torch.cat((place * place.new_tensor([32, -32]) + 32, torch.ones(3, 1)), dim=1)
     to_pixels = place.new_tensor([32, -32])
     by_alpha = torch.zeros(1, 64, 64)
     by_alpha[0][pixel] = force
@@ -298,7 +292,7 @@ def test_both_bodies_give_a_teapot_the_same_silhouette_and_gradient(monkeypatch:
     assert (by_fused - by_plain).abs().max() < 1e-3 * by_plain.abs().max()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 12))
 def test_both_bodies_agree_on_random_triangles(seed: int, faces: int):
     corners, generator = soup(seed, faces, batch=2), torch.Generator().manual_seed(seed)

@@ -48,12 +48,13 @@ def ramp_gradient(corners: Tensor, face: Tensor, by_alpha: Tensor, epsilon: floa
     loss's gradient over the way that a corner has to go for it. No way is shorter than `epsilon`, in halves of the
     picture's side. Depth has no gradient.
     """
-    kernel = dispatch.body("rasterizer", corners.device).add_ramps
-    gradient = torch.zeros_like(corners)
+    add_ramps = dispatch.body("rasterizer", corners.device).add_ramps
+    places, force = _finite(corners), by_alpha.double()
+    gradient = torch.zeros_like(places)
     height, width = face.shape[1:]
-    kernel(_finite(corners), 0, face.transpose(1, 2), by_alpha.transpose(1, 2), epsilon * height / 2, gradient)
-    kernel(_finite(corners), 1, face, by_alpha, epsilon * width / 2, gradient)
-    return gradient
+    add_ramps(places, 0, face.transpose(1, 2), force.transpose(1, 2), epsilon * height / 2, gradient)
+    add_ramps(places, 1, face, force, epsilon * width / 2, gradient)
+    return gradient.to(corners.dtype)
 
 
 def _finite(corners: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ def outline(corners: Tensor, face: Tensor, reach: float) -> tuple[Tensor, Tensor
     for part in torch.arange(len(beside), device=face.device).split(max(_MOST // len(window) ** 2, 1)):
         pixel = beside[part]
         row, column = pixel // width % height, pixel % width
-        rows, columns = torch.broadcast_tensors(row[:, None, None] + window[:, None], column[:, None, None] + window)
+        rows = (row[:, None, None] + window[:, None]).expand(-1, -1, len(window))
+        columns = (column[:, None, None] + window).expand(-1, len(window), -1)
         within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         number = part[:, None, None].expand_as(within)[within]
         rows, columns, source = rows[within], columns[within], beside[number]
@@ -62,7 +63,7 @@ def outline(corners: Tensor, face: Tensor, reach: float) -> tuple[Tensor, Tensor
 
 
 def _feet(ends: Tensor, corners: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest edge (B, H, W), 3 · face + k or −1, and where on its line, of background pixels beside the foreground."""
+    """Of background pixels beside the foreground the nearest edge (B, H, W), else −1, and where on its line."""
     batch, height, width = face.shape
     count = corners.shape[1]
     covered = (face >= 0).float()
@@ -93,7 +94,7 @@ def add_ramps(corners: Tensor, along: int, face: Tensor, by_alpha: Tensor, epsil
     seen = torch.unique(shown[0] * count + face[shown])
     places = corners.flatten(0, 1)[seen][..., [along, 1 - along]] - 0.5
     across = gradient.view(-1, 3, 3)[..., 1 - along]
-    pull, push = (by_alpha.clamp(max=0) * (face < 0)).double(), (by_alpha.clamp(min=0) * (face >= 0)).double()
+    pull, push = by_alpha.clamp(max=0) * (face < 0), by_alpha.clamp(min=0) * (face >= 0)
     pixels = torch.arange(size, device=face.device)
     for k in range(3):
         ends = places[:, [k, (k + 1) % 3]]
@@ -121,7 +122,7 @@ def add_ramps(corners: Tensor, along: int, face: Tensor, by_alpha: Tensor, epsil
                 way = lever[:, None] * (pixels - crossing[:, None])
                 way = torch.where(way > 0, way + epsilon, way - epsilon)
                 pulled = torch.where(other[:, None] == line[:, None], 0, force / way).sum(dim=1)
-                across[:, corner].index_add_(0, seen[owner], pulled.to(across.dtype))
+                across[:, corner].index_add_(0, seen[owner], pulled)
 
 
 def _in_boxes(triangles: Tensor, count: int, height: int, width: int, margin: float
@@ -171,7 +172,7 @@ def _edge(ends: Tensor, edge: Tensor, first: Tensor | int) -> tuple[Tensor, Tens
 
 def _nearest(start: Tensor, end: Tensor, centre: Tensor, low: Tensor | float, high: Tensor | float
              ) -> tuple[Tensor, Tensor]:
-    """Where on the line of an edge a centre is nearest, and its squared distance from the part from low to high (P,)."""
+    """Where on the line of an edge a centre is nearest, and its squared distance to the part from low to high."""
     way = end - start
     length = way.square().sum(dim=-1)
     share = ((centre - start) * way).sum(dim=-1) / torch.where(length > 0, length, 1)

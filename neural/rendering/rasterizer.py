@@ -113,13 +113,14 @@ def _onto(face: Tensor, hit: tuple[Tensor, ...], values: Tensor) -> Tensor:
 def _weights(corners: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (B, H, W, 3) and depth (B, H, W) of the faces that are seen."""
     hit, index = _seen(face, corners.shape[1])
-    triangle = corners.flatten(0, 1).index_select(0, index)
+    triangle = corners.flatten(0, 1).index_select(0, index).double()  # a sliver's area is not 0 as it may be in single
     centre = _centres(hit[1] * face.shape[2] + hit[2], face.shape[2])
     a, b, c = (triangle[..., :2] - centre[:, None]).unbind(dim=1)
     share = torch.stack((_cross(b, c), _cross(c, a), _cross(a, b)), dim=-1)
     over = share / share.sum(dim=-1, keepdim=True) / triangle[..., 2]
     depth = 1 / over.sum(dim=-1)
-    return _onto(face, hit, over * depth[:, None]), _onto(face, hit, depth)
+    weights = (over * depth[:, None]).to(corners.dtype)
+    return _onto(face, hit, weights), _onto(face, hit, depth.to(corners.dtype))
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
