@@ -65,6 +65,7 @@ class Network(Predictor):
     """Learns from `Annotated` pictures. It makes no shape: `detect` says where the objects are."""
 
     method = "detector"
+    large = {"width": 64, "channels": 256, "features": 1024}
     anchors: Tensor  # (A, 4) of all levels
     scale: Tensor  # (4,) of box codes in the head
 
@@ -90,12 +91,12 @@ class Network(Predictor):
         used = kind >= 0
         boxes, target, positive, picture = boxes[used], target[used], kind[used] > 0, picture[used]
         scores, shifts = self.box_head(self._look(maps, boxes, picture, BOX_SIDE))
-        scored = F.binary_cross_entropy_with_logits(scores, positive.float())
+        scored = _cross_entropy(scores, positive.float())
         boxes, picture, target = boxes[positive], picture[positive], target[positive]
         wanted = regions.encode(batch.boxes[picture, target], boxes) * self.scale
         shifted = F.smooth_l1_loss(shifts[positive], wanted, reduction="sum") / used.sum().clamp(min=1)
         masks = self.mask_head(self._look(maps, boxes, picture, MASK_SIDE))
-        masked = F.binary_cross_entropy_with_logits(masks, _masks_in(batch.owner, boxes, picture, target))
+        masked = _cross_entropy(masks, _masks_in(batch.owner, boxes, picture, target))
         parts = {"objectness": objectness, "anchors": moved, "scores": scored, "boxes": shifted, "masks": masked}
         return torch.stack(list(parts.values())).sum(), {name: part.item() for name, part in parts.items()}
 
@@ -135,7 +136,7 @@ class Network(Predictor):
         # Each object has an anchor, be it one that overlaps it little.
         positive |= ((overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)).any(dim=2)
         drawn, _ = _drawn(positive, (best < 0.3) & ~positive, ANCHORS_DRAWN, 0.5)
-        objectness = F.binary_cross_entropy_with_logits(logits[drawn], positive[drawn].float())
+        objectness = _cross_entropy(logits[drawn], positive[drawn].float())
         picture, anchor = (drawn & positive).nonzero().unbind(dim=1)
         wanted = regions.encode(true[picture, target[picture, anchor]], self.anchors[anchor])
         moved = F.smooth_l1_loss(codes[picture, anchor], wanted, reduction="sum", beta=1 / 9)
@@ -289,6 +290,11 @@ def _drawn(positive: Tensor, negative: Tensor, count: int, share: float) -> tupl
 def _place(chance: Tensor, among: Tensor) -> Tensor:
     """In which place, from 0, each of a row comes that belongs to those among which they are ranked."""
     return (chance + among).argsort(dim=1, descending=True).argsort(dim=1)
+
+
+def _cross_entropy(logits: Tensor, true: Tensor) -> Tensor:
+    """The mean, 0 of none: there are pictures without objects."""
+    return F.binary_cross_entropy_with_logits(logits, true, reduction="sum") / max(len(logits.flatten()), 1)
 
 
 def _masks_in(owner: Tensor, boxes: Tensor, picture: Tensor, target: Tensor) -> Tensor:
