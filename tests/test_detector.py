@@ -97,9 +97,10 @@ def test_what_is_seen_of_too_little_is_no_object_and_the_rest_is_counted_anew() 
 
 
 def test_what_is_laid_beyond_a_pictures_border_is_cut_off() -> None:
-    crop = np.zeros((40, 40, 4), np.float32)
-    crop[..., [0, 3]] = 1
-    for centre, pixels in (((0, 0), 400), ((SIDE, 128), 800), ((128, 128), 1600), ((-30, 50), 0), ((50, 400), 0)):
+    for side, centre, pixels in ((40, (0, 0), 400), (40, (SIDE, 128), 800), (40, (128, 128), 1600), (40, (-30, 50), 0),
+                                 (300, (50, 420), 0), (300, (-160, 128), 0), (300, (128, 128), SIDE**2)):
+        crop = np.zeros((side, side, 4), np.float32)
+        crop[..., [0, 3]] = 1
         picture = np.full((SIDE, SIDE, 3), 0.5, np.float32)
         alpha = scenes._lay(picture, crop, np.array(centre))
         assert alpha.sum() == pixels == (picture[..., 0] == 1).sum() == (picture[..., 1] == 0).sum()

@@ -210,7 +210,7 @@ def _lay(picture: np.ndarray, crop: np.ndarray, centre: np.ndarray) -> np.ndarra
     """Lay a crop over a picture; its alpha (SIDE, SIDE) there."""
     alpha = np.zeros(picture.shape[:2], np.float32)
     left, top = (int(value) for value in np.floor(centre - len(crop) / 2 + 0.5))
-    rows, columns = (slice(max(at, 0), max(min(at + len(crop), SIDE), 0)) for at in (top, left))
+    rows, columns = (slice(*np.clip((at, at + len(crop)), 0, SIDE)) for at in (top, left))
     part = crop[rows.start - top:rows.stop - top, columns.start - left:columns.stop - left]
     if part.size:
         alpha[rows, columns] = part[..., 3]
