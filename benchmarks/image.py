@@ -85,8 +85,9 @@ def main() -> None:
     options = parser.parse_args()
     corpus = the_corpus()
     train, held_out = corpus.split(HELD_OUT)
-    print(f"{len(train)} models to train on, {len(held_out)} held out; {pictures_a_second(corpus, train):.0f} pictures a "
-          f"second with {POINTS} points, on {threads()} threads", flush=True)
+    speed = pictures_a_second(corpus, train)
+    print(f"{len(train)} models to train on, {len(held_out)} held out; {speed:.0f} pictures a second with {POINTS} "
+          f"points, on {threads()} threads", flush=True)
     methods = {"mean shape": mean_shape(corpus, train), "by features": by_features(corpus, train),
                "oracle": oracle(corpus, train), **networks(options.weights)}
     sets = {"corpus": corpus_cases(corpus, spread(held_out, options.objects)),
@@ -123,7 +124,8 @@ def measured(name: str, cases: Iterator[Case], methods: dict[str, Method]) -> It
             seconds = time.perf_counter() - began
             found[method].append({**figures(mesh, case.truth), "seconds": seconds})
     count = len(next(iter(found.values())))
-    print(f"\n{name}, {count} pictures\n{'':14}{'Chamfer':>9}{'F 1 %':>8}{'F 2 %':>8}{'F 5 %':>8}{'IoU':>8}{'seconds':>9}")
+    print(f"\n{name}, {count} pictures\n{'':14}{'Chamfer':>9}{'F 1 %':>8}{'F 2 %':>8}{'F 5 %':>8}{'IoU':>8}"
+          f"{'seconds':>9}")
     for method, all_figures in found.items():
         mean = mean_figures(all_figures)
         iou = f"{mean['iou']:8.3f}" if "iou" in mean else f"{'':8}"
@@ -205,7 +207,8 @@ def mean_shape(corpus: Corpus, train: list[int]) -> Method:
     place_from_grid = np.array([[0, 0, cell, cell / 2 - 1], [0, -cell, 0, 1 - cell / 2], [-cell, 0, 0, 1 - cell / 2],
                                 [0, 0, 0, 1]])
     surface = marching_cubes(-mean, place_from_grid, -level, closed=True)
-    places, z = torch.from_numpy(surface.vertices[:, :2] * [1, -1])[None], torch.from_numpy(surface.vertices[None, :, 2])
+    places = torch.from_numpy(surface.vertices[:, :2] * [1.0, -1.0])[None]
+    z = torch.from_numpy(surface.vertices[None, :, 2])
 
     def make(case: Case) -> Mesh:
         return Mesh(view.unproject(places, z, case.distance[None].double())[0].numpy(), surface.faces)
@@ -261,7 +264,8 @@ def quarters(turns: int, points: np.ndarray) -> np.ndarray:
 
 def spread(numbers: Sequence[int], count: int) -> list[int]:
     """At most `count` of some numbers, evenly."""
-    return [numbers[i] for i in np.unique(np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int))]
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+    return [numbers[place] for place in np.unique(places)]
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def _seen(placed, distance, side):  # noqa: ANN001, ANN202
     weights = np.zeros((side, side, 2), np.float32)
     half = 0.5 * side
     for f in range(len(placed)):
-        az, bz, cz = 1 / (distance - placed[f, 0, 2]), 1 / (distance - placed[f, 1, 2]), 1 / (distance - placed[f, 2, 2])
+        az, bz = 1 / (distance - placed[f, 0, 2]), 1 / (distance - placed[f, 1, 2])
+        cz = 1 / (distance - placed[f, 2, 2])
         ax, ay = half + half * distance * placed[f, 0, 0] * az, half - half * distance * placed[f, 0, 1] * az
         bx, by = half + half * distance * placed[f, 1, 0] * bz, half - half * distance * placed[f, 1, 1] * bz
         cx, cy = half + half * distance * placed[f, 2, 0] * cz, half - half * distance * placed[f, 2, 1] * cz

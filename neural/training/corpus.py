@@ -1,8 +1,8 @@
 """Many models to learn from, each made a subject once and kept in a folder that training maps into memory.
 
-The folder, which all trainings share, has KEY.npy for each model, a `subject` record, or KEY.txt, the line that says why
-it is left out; the key is a hash of the model. Each file is there complete or not at all, and a preparation that was
-killed goes on where it was. Which models a training has is in an index of its own.
+The folder, which all trainings share, has KEY.npy for each model, a `subject` record, or KEY.txt, the line that says
+why it is left out; the key is a hash of the model. Each file is there complete or not at all, and a preparation that
+was killed goes on where it was. Which models a training has is in an index of its own.
 """
 
 from __future__ import annotations
@@ -135,6 +135,6 @@ def _write_index(names: Sequence[str], keys: Sequence[str], cache: Path, index: 
                "draw": float(greatest[component]), "symmetry": record["symmetry"].tolist(),
                "faces": len(record["corners"])}
               for number, record, component in zip(fit, records, together, strict=True)]
-    left_out = [f"{name}: {why.read_text(encoding='utf-8')} and is left out" for name, key in zip(names, keys, strict=True)
-                if (why := cache / f"{key}.txt").exists()]
+    left_out = [f"{name}: {why.read_text(encoding='utf-8')} and is left out"
+                for name, key in zip(names, keys, strict=True) if (why := cache / f"{key}.txt").exists()]
     files.write_json(index, {"models": models, "left_out": left_out})

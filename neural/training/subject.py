@@ -58,13 +58,13 @@ def kind_of_record(faces: int, hull: int) -> np.dtype:
     ])
 
 
-def subject_of(mesh: Mesh, seed: int = 0) -> np.ndarray:
+def subject_of(mesh: Mesh) -> np.ndarray:
     """A record (1,) of `kind_of_record`; Unfit where the mesh bounds no solid."""
     mesh = _framed(mesh)
     grid, spacing = _solid(mesh)
     surface = _surface(grid, spacing)
     _check_nothing_is_lost(mesh, surface, grid, spacing)
-    points, normals = _points(surface, mesh, seed)
+    points, normals = _points(surface, mesh)
     look = _within_budget(_corner_colored(mesh))
     hull = _hull(look.vertices[look.faces].reshape(-1, 3))
     record = np.zeros(1, kind_of_record(len(look.faces), len(hull)))
@@ -148,9 +148,9 @@ def _check_nothing_is_lost(mesh: Mesh, surface: Mesh, grid: np.ndarray, spacing:
         raise Unfit("much of it is sheets, which bound no volume")
 
 
-def _points(surface: Mesh, mesh: Mesh, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _points(surface: Mesh, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """Points of the outer surface with normals: on the mesh itself where it runs along there, else on the film."""
-    points, face = sample_surface(surface, POINTS, seed)
+    points, face = sample_surface(surface, POINTS, seed=0)
     normals = face_normals(surface)[face]
     triangles = mesh.triangles().astype(np.float64)
     distance, nearest = closest_triangles(points, triangles)
