@@ -83,7 +83,8 @@ def test_a_cube_seen_straight_fills_its_share_of_the_crop(subjects: list[np.void
     assert seen.scale == pytest.approx(2 * half, abs=2e-5)
     np.testing.assert_allclose(seen.view_from_subject[:, 3], 0, atol=1e-5)
     # The camera stands at −y: the subject's x is the picture's right, its z is up, and −y is toward the camera.
-    np.testing.assert_allclose(seen.view_from_subject[:, :3] / seen.scale, [[1, 0, 0], [0, 0, 1], [0, -1, 0]], atol=1e-9)
+    turned = seen.view_from_subject[:, :3] / seen.scale
+    np.testing.assert_allclose(turned, [[1, 0, 0], [0, 0, 1], [0, -1, 0]], atol=1e-9)
 
 
 def test_a_camera_at_x_and_above_sees_y_to_the_right() -> None:
@@ -298,7 +299,7 @@ def test_figures_of_a_moved_box_are_worked_by_hand() -> None:
     truth = Truth(cube["points"].astype(float), outer_surface(cube))
     moved = box((1, 1, 1), (0.1, 0, 0))
     found = figures(moved, truth)
-    # One of the sides across is off by 0.1; the other is, too, but is nearer to the four along within 0.1 of its border:
+    # One of the sides across is off by 0.1. The other is, too, but nearer to the four along within 0.1 of its border:
     # ∫ (1 − 2t)² dt up to 0.1 is (1 − 0.8³) / 6. On the four 0.1 overhangs, which is off by 0.05 on average.
     assert found["chamfer"] == pytest.approx((0.1 + (1 - 0.8**3) / 6 + 4 * 0.1 * 0.05) / 6 / np.sqrt(3), rel=0.03)
     assert found["iou"] == pytest.approx(0.9 / 1.1, abs=0.02)
