@@ -105,7 +105,7 @@ class Network(Predictor):
 
     method: ClassVar[str] = "mesh-rcnn"
     grid: ClassVar[int] = view.SIDE // 4
-    reach: ClassVar[float] = 0.4  # so that walls have no holes where they pass between centres; refinement takes it back
+    reach: ClassVar[float] = 0.4  # a wall between centres has no holes; refinement takes it back
 
     def __init__(self, width: int = 48, hidden: int = 64) -> None:
         super().__init__(width=width, hidden=hidden)
