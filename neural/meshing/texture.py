@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
@@ -23,8 +24,19 @@ _EDGE = 3.0
 _STEEPEST = 8.0
 # What a texel that nobody sees well takes from the surface around it, against the weight of a clear view, 1.
 _FILL = 1e-4
+# A vertex that counts less than this share of what the best one does is not seen.
+_SURE = 1e-3
 # Texels blended together, which bounds the memory.
 _AT_ONCE = 2_000_000
+
+
+class Texels(NamedTuple):
+    """Which point of the surface each texel of an unwrapped mesh shows."""
+
+    covered: np.ndarray  # (side, side) bool, those that show any, N
+    face: np.ndarray  # (N,) int
+    weights: np.ndarray  # (N, 3) of the face's corners
+    uv: np.ndarray  # (F, 3, 3) the corners' places in the texture, in texels, as the rasterizer takes them
 
 
 def bake(mesh: Mesh, pictures: list[PosedPicture], side: int) -> Mesh:
@@ -34,21 +46,36 @@ def bake(mesh: Mesh, pictures: list[PosedPicture], side: int) -> Mesh:
     resolution and distance to the next silhouette. What no view sees is filled along the surface from what is seen.
     Colours spread beyond the charts, so that filtering finds no seam.
     """
+    texels = texels_of(mesh, side)
+    return colored(mesh, texels, *seen_colors(smooth_normals(mesh), texels, pictures))
+
+
+def texels_of(mesh: Mesh, side: int) -> Texels:
+    """The texels of a square texture for an unwrapped mesh."""
     if mesh.corner_uvs is None:
         raise ValueError("the mesh has no corner_uvs; unwrap it first")
     uv = np.empty((*mesh.faces.shape, 3))
     uv[..., 0], uv[..., 1], uv[..., 2] = mesh.corner_uvs[..., 0] * side, (1 - mesh.corner_uvs[..., 1]) * side, 1
-    texels = rasterise(uv, side, side)
-    covered = texels.face >= 0
-    face, weights = texels.face[covered], texels.weights[covered]
-    corners = mesh.faces[face]
-    color, trust = _blended(smooth_normals(mesh), corners, weights, _views(mesh, pictures))
-    of_vertex = _vertex_colors(mesh, corners, weights, color, trust)
-    around = np.einsum("nc,nck->nk", weights, of_vertex[corners])
+    drawn = rasterise(uv, side, side)
+    covered = drawn.face >= 0
+    return Texels(covered, drawn.face[covered], drawn.weights[covered], uv)
+
+
+def seen_colors(mesh: Mesh, texels: Texels, pictures: list[PosedPicture]) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (N, 3) that pictures give the texels of a mesh with normals, and how much they count (N,); see `bake`."""
+    return _blended(mesh, mesh.faces[texels.face], texels.weights, _views(mesh, pictures))
+
+
+def colored(mesh: Mesh, texels: Texels, color: np.ndarray, trust: np.ndarray) -> Mesh:
+    """The mesh with a texture of the texels' colours (N, 3), filled where they count (N,) for nothing; see `bake`."""
+    corners = mesh.faces[texels.face]
+    of_vertex = _vertex_colors(mesh, corners, texels.weights, color, trust)
+    around = np.einsum("nc,nck->nk", texels.weights, of_vertex[corners])
     share = (trust / (trust + _FILL))[:, None]
-    texture = np.zeros((side, side, 3), np.float32)
+    covered = texels.covered.copy()
+    texture = np.zeros((*covered.shape, 3), np.float32)
     texture[covered] = share * color + (1 - share) * around
-    _draw_small_faces(mesh, of_vertex, face, uv, texture, covered)
+    _draw_small_faces(mesh, of_vertex, texels.face, texels.uv, texture, covered)
     if covered.any():
         nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
         texture = texture[tuple(nearest)]
@@ -125,7 +152,8 @@ def _vertex_colors(mesh: Mesh, corners: np.ndarray, weights: np.ndarray, color: 
     links = coo_matrix((np.ones(len(ends)), ends.T), shape=(count, count)).tocsr()
     links = links + links.T
     laplacian = diags(np.asarray(links.sum(axis=1)).reshape(-1)) - links
-    hold = total / max(float(np.median(total[total > 0])), 1e-12) if (total > 0).any() else total
+    sure = total > _SURE * total.max(initial=0)
+    hold = total / max(float(np.median(total[sure])), 1e-12) if sure.any() else total
     system = (diags(hold + 1e-7) + 1e-3 * laplacian).tocsc()
     target = colors * (hold / np.maximum(total, 1e-30))[:, None] + 1e-7 * mean
     factors = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
