@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from ...formats.mesh import Mesh
 from ..kernels.closest import closest_triangles
+from ..kernels.closest_tree import TriangleTree
 from ..meshing import topology
 from .audit import audit, is_closed
 from .metrics import f_score, sample_surface, volume_iou
@@ -37,9 +38,13 @@ class Truth:
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """How far (N,) points (N, 3) are from the surface, else from the nearest of its points."""
-        if self.surface is None:
+        if self._triangles is None:
             return cKDTree(self.points).query(points)[0]
-        return closest_triangles(points, self.surface.triangles())[0]
+        return closest_triangles(points, self._triangles)[0]
+
+    @cached_property
+    def _triangles(self) -> TriangleTree | None:
+        return TriangleTree(self.surface.triangles()) if self.surface else None
 
 
 def figures(mesh: Mesh, truth: Truth, seed: int = 0) -> dict[str, float]:
