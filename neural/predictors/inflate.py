@@ -38,6 +38,7 @@ class Network(Predictor):
     """Nothing is learned: the shape is as thick as it is wide, and its front is its back."""
 
     method = "inflate"
+    mirror = np.array([0.0, 0.0, 1.0]), 0.0
 
     def predict(self, images: Tensor, distance: Tensor) -> Mesh:
         """The first picture's alpha, inflated. Points lie on the rays of the silhouette's pixels and nowhere else.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +51,8 @@ class Predictor(nn.Module):
     grid: int = 0  # side of the frustum grid that it learns from
     reach: ClassVar[float] = 0.0  # of a voxel, by which what it learns to fill is larger than the solid
     views: ClassVar[int] = 1  # at most, that it takes
+    # Normal (3,) and offset of a plane that its shapes are always symmetric about, if there is one.
+    mirror: ClassVar[tuple[np.ndarray, float] | None] = None
     large: ClassVar[dict[str, Any]] = {}  # architecture of the size that is for graphics cards
 
     def __init__(self, **architecture: Any) -> None:
