@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from maquette.formats import octree as stored
 from maquette.neural.evaluation.audit import audit
 from maquette.neural.predictors.octree import (
+    SIDES,
     Cells,
     Network,
     SparseConvolution,
@@ -114,7 +115,7 @@ def test_neighbours_are_found_across_parents_and_not_across_objects() -> None:
     found = neighbours(parents, level)
     place = {tuple(row): index for index, row in enumerate(torch.stack(places_of(keys, level + 1), 1).tolist())}
     for (number, x, y, z), row in zip(place, found.tolist(), strict=True):
-        around = [(number, x + i, y + j, z + k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
+        around = [(number, x + i, y + j, z + k) for i, j, k in SIDES]
         assert row == [place.get(other, -1) for other in around]
 
 
@@ -128,7 +129,9 @@ def test_a_sparse_convolution_is_the_dense_one_with_zeros_where_no_cell_is() -> 
     features = torch.randn(len(keys), 2)
     dense = torch.zeros(2, 2, 8, 8, 8)
     dense[number, :, x, y, z] = features
-    weight = convolution.linear.weight.reshape(2, 3, 3, 3, 2).permute(0, 4, 1, 2, 3)
+    weight = torch.zeros(2, 2, 3, 3, 3)
+    for side, of_side in zip(SIDES, convolution.linear.weight.reshape(2, 7, 2).unbind(dim=1), strict=True):
+        weight[:, :, *[1 + step for step in side]] = of_side
     expected = F.conv3d(dense, weight, convolution.linear.bias, padding=1)[number, :, x, y, z]
     assert torch.allclose(convolution(features, neighbours(parents, 2)), expected, atol=1e-5)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maquette.neural.evaluation.audit import audit
-from maquette.neural.predictors.frustum import Larger, along_rays, surface, unpool, within_outline
+from maquette.neural.predictors.frustum import AlongRays, Larger, surface, unpool, within_outline
 from maquette.neural.predictors.predictor import Batch
 from maquette.neural.predictors.view import frustum_centres, project
 from maquette.neural.predictors.voxels import Network, Recurrent
@@ -64,10 +64,17 @@ def test_the_transposed_convolution_is_one_of_the_unpooled_volume() -> None:
     assert torch.allclose(stage.first(x), F.conv3d(unpool(x), turned, stage.first.bias, padding=1), atol=1e-6)
 
 
-def test_a_map_is_laid_along_the_rays() -> None:
-    seen = torch.zeros(1, 2 * 4, 3, 3)
-    seen[0, 1 * 4 + 2, 0, 1] = 1
-    assert along_rays(seen, 2)[0, 1, 2, 0, 1] == 1
+def test_a_pixel_tells_of_the_slices_of_its_ray_alone() -> None:
+    along = AlongRays(seen=1, made=2, depth=4)
+    with torch.no_grad():
+        along.linear.weight.copy_(torch.arange(8.0)[:, None])
+        along.linear.bias.zero_()
+        seen = torch.zeros(1, 1, 3, 3)
+        seen[0, 0, 0, 1] = 1
+        volume = along(seen)
+    assert volume.shape == (1, 2, 4, 3, 3)
+    assert volume[0, :, :, 0, 1].tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert volume.sum() == 28
 
 
 @settings(max_examples=20, deadline=None)

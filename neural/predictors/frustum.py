@@ -34,13 +34,13 @@ class Larger(nn.Module):
         self.first = nn.ConvTranspose3d(channels, made, 3, stride=2, padding=1, output_padding=1)
         self.second = nn.Conv3d(made, made, 3, padding=1)
         self.shortcut = nn.Conv3d(channels, made, 1)
-        self.along = nn.Conv2d(seen, made * side, 1)
+        self.along = AlongRays(seen, made, side)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """seen: (B, seen, side, side), a map of the picture."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
         inner = self.first(x)
-        inner = F.leaky_relu(inner + along_rays(self.along(seen), inner.shape[1]), SLOPE)
+        inner = F.leaky_relu(inner + self.along(seen), SLOPE)
         inner = F.leaky_relu(self.second(inner), SLOPE)
         return inner + unpool(self.shortcut(x))
 
@@ -52,9 +52,17 @@ def unpool(x: Tensor) -> Tensor:
     return larger
 
 
-def along_rays(seen: Tensor, channels: int) -> Tensor:
-    """A map (B, channels · D, H, W) as a volume (B, channels, D, H, W): each pixel's ray through the slices."""
-    return seen.reshape(len(seen), channels, -1, *seen.shape[2:])
+class AlongRays(nn.Module):
+    """A map (B, seen, H, W) to a volume (B, made, D, H, W): what each pixel says of its ray's slices."""
+
+    def __init__(self, seen: int, made: int, depth: int) -> None:
+        super().__init__()
+        self.made = made
+        self.linear = nn.Linear(seen, depth * made)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        along = self.linear(seen.movedim(1, -1)).unflatten(-1, (-1, self.made))
+        return along.permute(0, 4, 3, 1, 2)
 
 
 def surface(log_odds: Tensor, alpha: Tensor, threshold: float, distance: Tensor) -> Mesh:

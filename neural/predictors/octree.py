@@ -6,7 +6,8 @@ mixed is known (the paper's `Prop-known`), to predict it is what the network fin
 over the levels of the mean cross-entropy of the cells that are there.
 
 Deviations: the octree is the picture's frustum, so what was seen at a cell's pixel, at its level's resolution, is
-added to it; cells that are not mixed are not carried along as neighbours: a convolution finds zeros there.
+added to it; convolutions see the six sides, not the 3³ around; and cells that are not mixed are not carried along as
+neighbours, a convolution finds zeros there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Places = tuple[Tensor, Tensor, Tensor, Tensor]
 DENSE = 4  # the level up to which the decoder is dense: 16³ cells
 START = 4  # cells of the decoder's first grid along a side
 THRESHOLD = 0.5
+# A cell, and those at its sides.
+SIDES = (0, 0, 0), (-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -149,19 +152,21 @@ class Finer(nn.Module):
     def __init__(self, channels: int, made: int, seen: int, *, is_last: bool) -> None:
         super().__init__()
         self.split = nn.Linear(channels, 8 * made)
-        self.along = nn.Conv2d(seen, made, 1)
+        self.along = nn.Linear(seen, made)
         self.convolution = None if is_last else SparseConvolution(made)
         self.scores = nn.Linear(made, 2 if is_last else 3)
 
     def forward(self, cells: Cells, goes_on: Tensor, seen: Tensor) -> Cells:
         """goes_on: (N,) bool, of the cells; seen: (B, seen, H, W), a map of the pictures at most at the next level."""
         level, parents = cells.level + 1, cells.keys[goes_on]
-        keys = (parents[:, None] << 3 | torch.arange(8, device=parents.device)).flatten()
-        places = places_of(keys, level)
+        octant = torch.arange(8, device=parents.device)
+        keys = (parents[:, None] << 3 | octant).flatten()
+        number, *axes = (along[goes_on, None] for along in cells.places)
+        x, y, z = ((along << 1 | octant >> axis & 1).flatten() for axis, along in enumerate(axes))
+        places = number.expand(-1, 8).flatten(), x, y, z
         features = self.split(F.leaky_relu(cells.features[goes_on], SLOPE)).reshape(len(keys), self.scores.in_features)
-        number, _, row, column = places
         shift = level + 1 - seen.shape[-1].bit_length()  # where the map is coarser than the level
-        features = features + self.along(seen).movedim(1, -1)[number, row >> shift, column >> shift]
+        features = features + self.along(seen.movedim(1, -1))[places[0], y >> shift, z >> shift]
         if self.convolution is not None:
             features = features + self.convolution(F.leaky_relu(features, SLOPE), neighbours(parents, level - 1))
         scores = self.scores(F.leaky_relu(features, SLOPE))
@@ -171,36 +176,35 @@ class Finer(nn.Module):
 
 
 class SparseConvolution(nn.Module):
-    """A 3³ convolution over the cells that are there; others count as zero."""
+    """A convolution over the cells that are there and those at their six sides; what is not there counts as zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(27 * channels, channels)
+        self.linear = nn.Linear(len(SIDES) * channels, channels)
 
     def forward(self, features: Tensor, neighbours: Tensor) -> Tensor:
-        """Features (N, C) of cells with `neighbours` (N, 27)."""
+        """Features (N, C) of cells with `neighbours` (N, 7)."""
         rows = F.pad(features, (0, 0, 1, 0))  # the first, which −1 names, is zero
         return self.linear(rows.index_select(0, neighbours.flatten() + 1).reshape(-1, self.linear.in_features))
 
 
 def neighbours(parents: Tensor, level: int) -> Tensor:
-    """Which of all children of ascending keys (P,) of a level lie in the 3³ around each: (8 · P, 27), −1 for none.
+    """Which of all children of ascending keys (P,) of a level lie at each and its `SIDES`: (8 · P, 7), −1 for none.
 
-    A child's neighbour is a child of one of its parent's neighbours, so only these are looked up.
+    A child's neighbour is a child of the same parent or of one of its neighbours, so only these are looked up.
     """
     number, *axes = places_of(parents, level)
-    cells = torch.stack(axes, dim=1)
-    around = torch.cartesian_prod(*[torch.arange(-1, 2, device=parents.device)] * 3)
-    moved = cells[:, None] + around  # (P, 27, 3)
+    sides = torch.tensor(SIDES, device=parents.device)
+    moved = torch.stack(axes, dim=1)[:, None] + sides  # (P, 7, 3)
     x, y, z = moved.unbind(dim=2)
     sought = keys_of((number[:, None], x, y, z), level)
     place = torch.searchsorted(parents, sought).clamp(max=len(parents) - 1)
     found = ((moved >= 0) & (moved < 1 << level)).all(dim=2) & (parents[place] == sought)
-    octant = torch.arange(8, device=parents.device)
-    beside = (octant[:, None, None] >> torch.arange(3, device=parents.device) & 1) + around  # (8, 27, 3), −1 to 2
-    weight = torch.tensor([[9, 3, 1], [1, 2, 4]], device=parents.device)
-    of_parent = ((beside >> 1) + 1) @ weight[0]  # which of its 27 neighbours
-    child = (beside & 1) @ weight[1]
+    axis = torch.arange(3, device=parents.device)
+    beside = (torch.arange(8, device=parents.device)[:, None, None] >> axis & 1) + sides  # (8, 7, 3), −1 to 2
+    # Which neighbour of the parent has it: that at the same side, or the parent itself.
+    of_parent = torch.where((beside >> 1 == sides).all(dim=2), torch.arange(7, device=parents.device), 0)
+    child = ((beside & 1) << axis).sum(dim=2)
     return torch.where(found[:, of_parent], 8 * place[:, of_parent] + child, -1).flatten(0, 1)
 
 

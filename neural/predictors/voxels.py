@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...formats.mesh import Mesh
 from .encoder import Encoder
-from .frustum import SLOPE, Larger, along_rays, surface
+from .frustum import SLOPE, AlongRays, Larger, surface
 from .predictor import Batch, Predictor
 
 STATE = 4  # cells of the recurrent unit's grid along a side
@@ -39,7 +39,7 @@ class Network(Predictor):
         self.recurrent = Recurrent(features, cells)
         self.larger = nn.ModuleList([Larger(cells, 2 * width, 8, coarse), Larger(2 * width, width, 16, middle)])
         self.finest = nn.ConvTranspose3d(width, width // 2, 3, stride=2, padding=1, output_padding=1)
-        self.along = nn.Conv2d(fine, width // 2 * self.grid, 1)
+        self.along = AlongRays(fine, width // 2, self.grid)
         self.filled = nn.Conv3d(width // 2, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ class Network(Predictor):
         _, fine, middle, coarse, _ = (seen.unflatten(0, (count, views))[:, 0] for seen in maps)
         x = self.larger[1](self.larger[0](state, coarse), middle)
         x = self.finest(x.contiguous(memory_format=torch.channels_last_3d))
-        x = F.leaky_relu(x + along_rays(self.along(fine), x.shape[1]), SLOPE)
+        x = F.leaky_relu(x + self.along(fine), SLOPE)
         return self.filled(x)[:, 0].float()
 
     def loss(self, batch: Batch, fraction: float) -> tuple[Tensor, dict[str, float]]:
-        """Of as many of the pictures as chance has it."""
-        count = int(torch.randint(batch.images.shape[1], ())) + 1
+        """Of one picture, as most people have, or else of as many as chance has it."""
+        count = 1 if torch.rand(()) < 0.5 else int(torch.randint(batch.images.shape[1], ())) + 1
         loss = F.binary_cross_entropy_with_logits(self(batch.images[:, :count]), batch.filled)
         return loss, {"voxels": loss.item()}
 
