@@ -51,9 +51,13 @@ def pack(sizes: list[int], faces: list[np.ndarray], device: torch.device) -> Pac
     both = np.concatenate((edges, edges[:, ::-1]))
     both = both[np.argsort(both[:, 0], kind="stable")]
     start = np.append(0, np.cumsum(np.bincount(both[:, 0], minlength=total)))
-    arrays = joined, edges, np.repeat(np.arange(len(sizes)), sizes), np.ascontiguousarray(both[:, 1]), start
-    on_device = [torch.from_numpy(array.astype(np.int64)).to(device) for array in arrays]
-    return Packed(*on_device[:3], tuple(sizes), *on_device[3:])
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+
+    def on_device(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.int64)).to(device)
+
+    return Packed(on_device(joined), on_device(edges), on_device(owner), tuple(sizes), on_device(both[:, 1]),
+                  on_device(start))
 
 
 class _NeighbourSum(torch.autograd.Function):
@@ -95,9 +99,10 @@ class GraphConvolution(nn.Module):
         super().__init__()
         self.own, self.other = nn.Linear(inputs, outputs), nn.Linear(inputs, outputs)
         self.gather = neighbour_mean if normalised else neighbour_sum
-        for linear in (self.own, self.other) if spread is not None else ():
-            nn.init.normal_(linear.weight, std=spread)
-            nn.init.zeros_(linear.bias)
+        if spread is not None:
+            for linear in (self.own, self.other):
+                nn.init.normal_(linear.weight, std=spread)
+                nn.init.zeros_(linear.bias)
 
     def forward(self, features: Tensor, graph: Packed) -> Tensor:
         return self.own(features) + self.gather(self.other(features), graph)

@@ -13,7 +13,7 @@ averaged, not added; Chamfer distances are not squared.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from .occupancy import behind_outline, cubes, soft_iou, solid
 from .predictor import Batch, Predictor
 from .unet import GROUPS, UNet
 
+_KNOWN = 7  # numbers of a vertex that are not fetched from the picture: its place, its normal, the grid's value
 THRESHOLD = 0.5  # of a voxel's probability from which on it is filled
 VOXELS_ALONE = 1 / 3  # of the training; meshes of voxels that know nothing teach nothing
 MOST_VERTICES = 3500  # of a mesh that is trained on
@@ -47,11 +48,12 @@ class VoxelBranch(nn.Module):
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
         self.side = side
+        last = nn.Conv2d(3 * channels, side + 2, 1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.layers = nn.Sequential(nn.GroupNorm(GROUPS, channels), nn.ReLU(), nn.Conv2d(channels, 3 * channels, 1),
-                                    nn.ReLU(), nn.Conv2d(3 * channels, side + 2, 1))
+                                    nn.ReLU(), last)
         self.factor = nn.Parameter(torch.tensor(2.0))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """The log odds (B, R, R, R), and z of front and back (B, 2, R, R)."""
@@ -97,15 +99,13 @@ class Stage(nn.Module):
         return torch.tanh(self.offset(torch.cat((x, known), dim=1))), x
 
 
-_KNOWN = 7
-
-
 class Network(Predictor):
     """width: channels at a quarter of the picture's side, a multiple of 8; hidden: of a vertex."""
 
     method: ClassVar[str] = "mesh-rcnn"
-    grid: ClassVar[int] = view.SIDE // 4
+    grid = view.SIDE // 4
     reach: ClassVar[float] = 0.4  # a wall between centres has no holes; refinement takes it back
+    large: ClassVar[dict[str, Any]] = {"width": 128, "hidden": 128}
 
     def __init__(self, width: int = 48, hidden: int = 64) -> None:
         super().__init__(width=width, hidden=hidden)

@@ -11,7 +11,7 @@ vertex goes and not where to, so that it begins at the template.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,13 +39,12 @@ class Block(nn.Module):
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
         self.first = GraphConvolution(inputs, hidden, normalised=True)
-        self.pairs = nn.ModuleList(nn.ModuleList(GraphConvolution(hidden, hidden, normalised=True) for _ in range(2))
-                                   for _ in range(RESIDUALS))
+        self.middle = nn.ModuleList(GraphConvolution(hidden, hidden, normalised=True) for _ in range(2 * RESIDUALS))
         self.last = GraphConvolution(hidden, 3, normalised=True, spread=1e-3)
 
     def forward(self, features: Tensor, graph: Packed) -> tuple[Tensor, Tensor]:
         x = F.relu(self.first(features, graph))
-        for one, other in self.pairs:
+        for one, other in zip(self.middle[::2], self.middle[1::2], strict=True):
             x = (x + F.relu(other(F.relu(one(x, graph)), graph))) / 2
         return self.last(x, graph), x
 
@@ -54,6 +53,7 @@ class Network(Predictor):
     """width: channels at a quarter of the picture's side, a multiple of 8; hidden: of a vertex."""
 
     method: ClassVar[str] = "pixel2mesh"
+    large: ClassVar[dict[str, Any]] = {"width": 128, "hidden": 192}
 
     def __init__(self, width: int = 40, hidden: int = 48) -> None:
         super().__init__(width=width, hidden=hidden)
@@ -71,7 +71,8 @@ class Network(Predictor):
 
     def _deform(self, images: Tensor, distance: Tensor) -> list[tuple[Tensor, Tensor, Packed]]:
         """Each block's vertices before and after it (B · V, 3), packed."""
-        count, levels = len(images), []
+        count = len(images)
+        levels: list[tuple[Tensor, Tensor, Packed]] = []
         maps = self.picture(images)
         graphs = templates(count, images.device)
         vertices = RADIUS * torch.from_numpy(ellipsoid()[0]).to(images.device).repeat(count, 1)

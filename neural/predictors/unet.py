@@ -18,9 +18,11 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(layer for _ in range(2) for layer in (
-            nn.GroupNorm(GROUPS, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))))
-        nn.init.zeros_(self.layers[-1].weight)
+        last = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        self.layers = nn.Sequential(
+            nn.GroupNorm(GROUPS, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(GROUPS, channels), nn.ReLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
