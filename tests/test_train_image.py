@@ -13,6 +13,7 @@ import pytest
 import torch
 import trimesh
 from maquette import api, cli
+from maquette.formats import model as models_file
 from maquette.formats.mesh import Mesh
 from maquette.formats.meshes import write_mesh
 from maquette.jobs import store
@@ -70,7 +71,8 @@ class Numbers:
     def batch(self, step: int, count: int, *, views: int, points: int, grid: int, reach: float) -> Batch:
         images = torch.full((count, views, 6, 2, 2), 1.0 + step % 3)
         nothing = torch.zeros(count, 0, 3)
-        return Batch(images, torch.ones(count), nothing, nothing, torch.zeros(count, 0, 0, 0), 0.5 * images[:, 0, 0, :2].flatten(1))
+        return Batch(images, torch.ones(count), nothing, nothing, torch.zeros(count, 0, 0, 0),
+                     0.5 * images[:, 0, 0, :2].flatten(1))
 
 
 def trainer(batch: int = 2) -> ImageTrainer:
@@ -141,9 +143,30 @@ def test_two_processes_take_the_steps_of_one(models: Path, tmp_path: Path) -> No
     env = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     said = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", ROOT / "__main__.py",
-         "train", "image", "--data", models, "-o", out, "--method", "pose", "--seconds", "3", "--batch", "4", "--quiet"],
-        env=env, capture_output=True, text=True, timeout=300)
+         "train", "image", "--data", models, "-o", out, "--method", "pose", "--seconds", "3", "--batch", "4",
+         "--quiet"], env=env, capture_output=True, text=True, timeout=300)
     assert said.returncode == 0, said.stderr[-3000:]
     load(out, "pose", CPU)
     report = json.loads((tmp_path / "pose.report.json").read_text())
     assert report["steps"] > 1
+
+
+# ---- the networks that ship --------------------------------------------------------------------------------------
+
+SHIPPED = [path for path in sorted(models_file.SHIPPED.glob("*.safetensors"))
+           if models_file.read_about(path)["kind"] == "image"]
+
+
+def test_the_networks_that_ship_fit_into_the_repository() -> None:
+    assert sum(path.stat().st_size for path in models_file.SHIPPED.glob("*.safetensors")) <= 40 * 2**20
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_network_that_ships_is_small_free_and_has_its_card(path: Path) -> None:
+    about = models_file.read_about(path)
+    load(path, about["method"], CPU)
+    assert path.stem == f"image-{about['method']}" and path.stat().st_size <= 16 * 2**20
+    assert not set(about["names"]) & set(about["held_out"]) and len(about["held_out"]) >= 100
+    assert about["licence"].startswith("CC0-1.0") and not any(name.startswith("scanned/") for name in about["names"])
+    card = (models_file.SHIPPED / "image.md").read_text(encoding="utf-8")
+    assert f"| {about['method']} |" in card and f"{about['steps']:,}" in card and "maquette train image" in card
