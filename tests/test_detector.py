@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from maquette.formats.mesh import Mesh
+from maquette.formats.model import FILE
 from maquette.formats.shapes import write_shapes
 from maquette.neural.evaluation import detections
 from maquette.neural.predictors import detector, regions
 from maquette.neural.predictors.detector import SIDE, Annotated, Network
+from maquette.neural.predictors.predictor import load
+from maquette.neural.tasks import train_image
 from maquette.neural.training import scenes
 from maquette.neural.training.backdrops import backdrop
 from maquette.neural.training.corpus import Corpus, prepare
 from maquette.neural.training.scenes import ScenePhotographer
+from maquette.recipes import Recipe
+from maquette.recipes.train_image import TrainImage
 
 
 def squares(count: int, seed: int, most: int = 2) -> Annotated:
@@ -46,17 +52,56 @@ def small() -> Network:
     return Network(width=8, channels=16, features=32)
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """A box and a tent."""
-    folder = tmp_path_factory.mktemp("corpus")
+def write_models(folder: Path) -> None:
+    """A box, a tent and a slab, as a job's input."""
     box = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
     around = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
                        [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]])
-    tent = box * [1, 1, 0.7]
+    tent = box * np.array([1, 1, 0.7], np.float32)
     tent[[1, 5], 1] = tent[[3, 7], 1] = 0.5
-    write_shapes([("a/box", Mesh(box, around)), ("a/tent", Mesh(tent.astype(np.float32), around))], folder)
+    slab = box * np.array([1, 0.5, 0.15], np.float32)
+    write_shapes([("a/box", Mesh(box, around)), ("a/tent", Mesh(tent, around)), ("a/wedge", Mesh(slab, around))],
+                 folder)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("corpus")
+    write_models(folder)
     return prepare(folder, folder / "subjects", folder / "models.json")
+
+
+class Plain:
+    """A job's context that remembers."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.seed, self.device = recipe, 0, torch.device("cpu")
+        self.input, self.output, self.checkpoint = (folder / name for name in ("input", "output", "checkpoint"))
+        for path in (self.output, self.checkpoint):
+            path.mkdir(parents=True)
+        self.report: dict[str, Any] = {}
+
+    def stage(self, name: str, upto: float) -> None: ...
+
+    def warn(self, line: str) -> None: ...
+
+    def progress(self, fraction: float, message: str = "") -> None: ...
+
+    def preview(self, rgb: np.ndarray) -> None: ...
+
+
+def test_a_detector_is_trained_measured_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_image, "subjects_folder", lambda: tmp_path / "subjects")
+    monkeypatch.setattr(train_image, "STILLS", 1)
+    context = Plain(TrainImage(method="detector", seconds=1.0, batch=1, held_out=20.0), tmp_path / "job")
+    write_models(context.input)
+    train_image.run(context)  # type: ignore[arg-type]
+    figures = context.report["held_out"]
+    assert context.report["models"] == {"train": 2, "held_out": 1} and context.report["steps"] >= 1
+    assert figures["pictures"] == train_image.SCENES and figures["objects"] >= train_image.SCENES
+    assert all(0 <= figures[name] <= 1 for name in ("box_ap50", "recall", "mask_iou"))
+    network = load(context.output / FILE, "detector", torch.device("cpu"))
+    assert isinstance(network, Network) and isinstance(network.detect(torch.rand(3, 80, 60)), list)
 
 
 def test_scenes_are_a_function_of_seed_and_step_alone(corpus: Corpus) -> None:
