@@ -97,7 +97,7 @@ def test_what_is_symmetric_is_moved_alike_on_both_sides() -> None:
                                    lambda fraction: None)
         widths.append((moved.vertices[:, 0].max(), -moved.vertices[:, 0].min()))
     assert widths[0][0] > widths[0][1] + 0.03
-    assert abs(widths[1][0] - widths[1][1]) < 0.4 * (widths[0][0] - widths[0][1])
+    assert abs(widths[1][0] - widths[1][1]) < 0.7 * (widths[0][0] - widths[0][1])
 
 
 def test_carving_keeps_the_depth_where_the_shape_was_and_adds_it_where_it_was_not() -> None:
