@@ -20,6 +20,7 @@ by features     the training model that looks most alike, as it stands in that v
 oracle          the training model of the least Chamfer distance to the truth, which it is told together with the true
                 view; turned about the vertical by quarters, each scaled to the true longest side and centred; of the 48
                 that are nearest by a coarse signed distance. No network can choose a better one
++ fit           the best method's shape, moved until its outline is the picture's, as the task does it
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.spatial import cKDTree
+from torch.nn import functional
 
 from maquette.formats.mesh import Mesh
 from maquette.formats.shapes import gather_shapes
@@ -46,10 +48,12 @@ from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.predictors import view
 from maquette.neural.predictors.predictor import Predictor, load, network_of
 from maquette.neural.predictors.shipped import BY_QUALITY, WITHOUT_WEIGHTS, shipped
+from maquette.neural.tasks.image import FIT_SIDE
 from maquette.neural.tasks.train_image import subjects_folder
 from maquette.neural.training.corpus import Corpus, prepare
 from maquette.neural.training.image import POINTS
 from maquette.neural.training.photographer import Photographer, filled_grids, random_view
+from maquette.neural.training.picture_fit import fit
 from maquette.neural.training.subject import REACH, outer_surface
 from maquette.neural.training.twins import described, lattice_points
 from maquette.recipes.train_image import TrainImage
@@ -142,11 +146,20 @@ def networks(folder: Path | None) -> dict[str, Method]:
         if method in WITHOUT_WEIGHTS or path.exists():
             made[method] = predicted(network_of(method)().eval() if method in WITHOUT_WEIGHTS
                                      else load(path, method, CPU))
-    return made
+    best = next(iter(made))
+    return {**made, f"{best} + fit": fitted(made[best])}
 
 
 def predicted(network: Predictor) -> Method:
     return lambda case: network.predict(case.images, case.distance)
+
+
+def fitted(make: Method) -> Method:
+    """What another method makes, fitted to the picture's outline."""
+    def fit_it(case: Case) -> Mesh:
+        rgba = functional.interpolate(case.images[:1, :4], scale_factor=FIT_SIDE / view.SIDE, mode="bilinear")
+        return fit(make(case), rgba[0].movedim(0, -1).numpy(), float(case.distance))
+    return fit_it
 
 
 def corpus_cases(corpus: Corpus, chosen: list[int]) -> Iterator[Case]:

@@ -76,7 +76,7 @@ class Numbers:
 
 
 def trainer(batch: int = 2) -> ImageTrainer:
-    return ImageTrainer(Line(), Numbers(), batch, device=CPU, processes=processes.Processes())
+    return ImageTrainer(Line(), Numbers(), batch, seed=0, device=CPU, processes=processes.Processes())
 
 
 def test_a_trainer_learns() -> None:
@@ -133,7 +133,7 @@ def test_a_folder_of_models_becomes_a_network_with_its_figures(models: Path, tmp
     assert about.method == "pose"
     report = json.loads((tmp_path / "pose.report.json").read_text())
     assert report["models"]["train"] + report["models"]["held_out"] == 6 and report["models"]["held_out"] > 0
-    assert report["steps"] > 1 and report["held_out"]["pictures"] > 0 and report["held_out"]["loss"] > 0
+    assert report["steps"] > 1 and report["held_out"]["pictures"] > 0 and report["held_out"]["elevation_degrees"] < 180
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..geometry.mirror import LEAST_SYMMETRY
 from .encoder import Encoder
 from .predictor import Batch, Predictor
 
@@ -64,6 +65,18 @@ class Network(Predictor):
         sine, doubled, logit = self(images[:1])
         cos, sin = doubled[0].tolist()
         return Pose(math.asin(sine.item()), math.atan2(sin, cos) / 2, torch.sigmoid(logit).item())
+
+    def errors(self, batch: Batch) -> dict[str, float]:
+        """How far the estimate of a batch of one object is off: elevation, and the mirror plane of what is symmetric.
+
+        In degrees.
+        """
+        found, true = self.estimate(batch.images[0]), batch.pose[0].cpu()
+        errors = {"elevation_degrees": abs(math.degrees(found.elevation - math.asin(true[0].item())))}
+        if true[3] >= LEAST_SYMMETRY:
+            turned = found.azimuth - math.atan2(true[2].item(), true[1].item()) / 2
+            errors["mirror_degrees"] = abs(math.degrees(math.remainder(turned, math.pi)))
+        return errors
 
 
 def _entropy(chance: Tensor) -> Tensor:

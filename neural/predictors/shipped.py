@@ -9,6 +9,7 @@ import torch
 
 from ...formats.model import FILE, SHIPPED, read_about
 from ...recipes.errors import InputError
+from .detector import Network as Detector
 from .pose import Network as PoseNetwork
 from .predictor import KIND, Predictor, load, network_of
 
@@ -45,3 +46,9 @@ def pose_network(device: torch.device) -> PoseNetwork | None:
     """What tells from where a picture was taken, None where it does not ship."""
     path = shipped("pose")
     return cast(PoseNetwork, load(path, "pose", device)) if path.exists() else None
+
+
+def detector(device: torch.device) -> Detector | None:
+    """What finds objects before a background, None where it does not ship."""
+    path = shipped("detector")
+    return cast(Detector, load(path, "detector", device)) if path.exists() else None

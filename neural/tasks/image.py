@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ..geometry.mirror import plane_of
 from ..meshing.photo_texture import paint
 from ..meshing.raster import portrait
 from ..predictors import shipped, view
+from ..predictors.detector import objects_in
 from ..predictors.pose import Network as PoseNetwork
 from ..predictors.predictor import Predictor
 from ..training.picture_fit import fit, silhouette_iou
@@ -68,10 +70,10 @@ def run(context: Context) -> None:
     context.stage("Cutting out the object", 0.15)
     predictor = shipped.chosen(recipe.method, context.input, context.device)
     _refuse_more(given.photos, predictor)
-    photo = _cut(context, given.photos[0], given.mask)
-    others = [_cut(context, path, None) for path in given.photos[1:]]
-    behind = _cut(context, given.behind, None) if given.behind else None
-    shown = [photo.of(mask) for mask in parts(photo.rgba[..., 3])]
+    photo = _read(context, given.photos[0])
+    shown = _objects(context, photo, given.mask)
+    others = [_cut(_read(context, path)) for path in given.photos[1:]]
+    behind = _cut(_read(context, given.behind)) if given.behind else None
     maker = _Maker(context, predictor, shipped.pose_network(context.device), others, behind)
     shaped = [maker.shape(part, number, len(shown)) for number, part in enumerate(shown)]
     context.stage("Standing it up", 1.0)
@@ -152,18 +154,42 @@ def _refuse_more(given: tuple[Path, ...], predictor: Predictor) -> None:
                          "choose the method voxels for several views of one object, or give one photo")
 
 
-def _cut(context: Context, path: Path, mask: Path | None) -> Photo:
-    """A photo without its background."""
+def _read(context: Context, path: Path) -> Photo:
     recipe = context.recipe
     assert isinstance(recipe, Image)
     picture = read_picture(path, LONGEST, upright=True)
     if picture.frames > 1:
         context.warn(f"photo: {path.name} has {picture.frames} pictures; the first is taken")
-    height, width = picture.rgba_srgb.shape[:2]
-    given = read_grey(mask, width, height) if mask else None
-    rgba = cut_out(picture.rgba_srgb, given)
     lens = recipe.lens or focal_length(path) or LENS
-    return Photo(rgba, picture.straight(), lens * max(width, height) / SENSOR)
+    return Photo(picture.rgba_srgb, picture.straight(), lens * max(picture.rgba_srgb.shape[:2]) / SENSOR)
+
+
+def _cut(photo: Photo, **known: np.ndarray | None) -> Photo:
+    """A photo without its background; `known` is what `cut_out` takes."""
+    return replace(photo, rgba=cut_out(photo.rgba, **known))
+
+
+def _objects(context: Context, photo: Photo, mask: Path | None) -> list[Photo]:
+    """What a photo shows of each of its objects, the largest first.
+
+    A mask or the photo's own alpha is divided into its parts; before a background the detector looks for objects.
+    """
+    height, width = photo.rgba.shape[:2]
+    if mask is None and photo.rgba[..., 3].min() >= 0.5:
+        found = _detected(context, photo)
+        if found:
+            return sorted(found, key=lambda one: -float(one.rgba[..., 3].sum()))
+    whole = _cut(photo, mask=read_grey(mask, width, height) if mask else None)
+    return [whole.of(part) for part in parts(whole.rgba[..., 3])]
+
+
+def _detected(context: Context, photo: Photo) -> list[Photo]:
+    detector = shipped.detector(context.device)
+    found = []
+    for likely in objects_in(detector, photo.rgba) if detector else []:
+        with suppress(InputError):  # nothing is left of what was taken for an object
+            found.append(_cut(photo, likely=likely))
+    return found
 
 
 def _deliver(context: Context, meshes: list[Mesh], pose: np.ndarray, photo: Photo) -> None:

@@ -15,9 +15,10 @@ from ...jobs import store
 from ...recipes.errors import InputError
 from ...recipes.train_image import TrainImage
 from ..context import Context
-from ..evaluation import detections
+from ..evaluation import detections, single_view
 from ..predictors.detector import Annotated
 from ..predictors.detector import Network as Detector
+from ..predictors.pose import Network as PoseNetwork
 from ..predictors.predictor import Predictor, network_of, packed
 from ..training import loop
 from ..training.corpus import Corpus, prepare
@@ -30,7 +31,7 @@ from ..training.scenes import ScenePhotographer
 INDEX = "models.json"  # in checkpoint/: which models these are, and their split
 FEWEST = 2  # models to train on
 STILLS = 2  # views of each model that is held out
-MOST_STILLS = 400  # of all of them
+MOST_STILLS = 160  # of all of them
 SCENES = 8  # that are made at once
 
 
@@ -53,7 +54,8 @@ def run(context: Context) -> None:
     network = kind(**(kind.large if recipe.size == "large" else {}))
     pictures: Pictures = (ScenePhotographer if isinstance(network, Detector) else Photographer)(
         corpus, train, seed=context.seed)
-    trainer = ImageTrainer(network, pictures, recipe.batch, device=context.device, processes=processes)
+    trainer = ImageTrainer(network, pictures, recipe.batch, seed=context.seed, device=context.device,
+                           processes=processes)
     # The time is the recipe's; what is trained is its other parameters'.
     saved = loop.Checkpoint(context.checkpoint, {**recipe.to_json(), "models": len(train)}, context.seed)
     context.stage("Training", 0.97)
@@ -98,22 +100,23 @@ def _said(trainer: ImageTrainer) -> str:
 
 
 def _measured(context: Context, network: Predictor, corpus: Corpus, apart: Sequence[int]) -> dict[str, Any]:
-    """The mean loss over views, always the same, of the models that are held out."""
+    """What the network makes of views, always the same, of the models that are held out."""
     network.eval()
     if isinstance(network, Detector):
         return detections.figures(network, _scenes(context, corpus, apart))
     pictures = Photographer(corpus, apart, seed=context.seed)
     stills = [(index, number) for index in apart for number in range(STILLS)]
     stills = stills[::-(-len(stills) // MOST_STILLS)]
-    totals: dict[str, list[float]] = {}
-    for number, (index, still) in enumerate(stills):
-        batch = pictures.still(index, still, views=network.views, grid=network.grid, reach=network.reach)
-        with torch.no_grad():
-            loss, parts = network.loss(batch.to(context.device), 1.0)
-        for name, value in {"loss": loss.item(), **parts}.items():
-            totals.setdefault(name, []).append(value)
+    rows = []
+    for number, still in enumerate(stills):
+        batch = pictures.still(*still, views=1, points=1).to(context.device)
+        if isinstance(network, PoseNetwork):
+            rows.append(network.errors(batch))
+        else:
+            mesh = network.predict(batch.images[0], batch.distance[0])
+            rows.append(single_view.figures(mesh, pictures.truth(*still)))
         context.progress((number + 1) / len(stills))
-    return {"pictures": len(stills), **{name: float(np.mean(values)) for name, values in totals.items()}}
+    return {"pictures": len(stills), **single_view.mean_figures(rows)}
 
 
 def _scenes(context: Context, corpus: Corpus, apart: Sequence[int]) -> Iterator[Annotated]:

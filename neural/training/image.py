@@ -34,12 +34,12 @@ class ImageTrainer:
     Among several processes each takes its part of every batch, and gradients are the mean of all.
     """
 
-    def __init__(self, network: Predictor, pictures: Pictures, batch: int, *, device: torch.device,
+    def __init__(self, network: Predictor, pictures: Pictures, batch: int, *, seed: int, device: torch.device,
                  processes: Processes):
         self.network = network.to(device).train()
         self.losses: list[float] = []  # of every step
         self.parts: dict[str, float] = {}  # of the last step's loss
-        self._device, self._processes = device, processes
+        self._seed, self._device, self._processes = seed, device, processes
         self._half = has_fast_bfloat16(device)
         share = processes.share(batch)
         self._draw: Callable[[int], Tensors] = lambda step: pictures.batch(
@@ -58,6 +58,7 @@ class ImageTrainer:
     def step(self, fraction: float) -> float:
         """See `Steps.step`."""
         batch = self._batch(len(self.losses))
+        torch.manual_seed((self._seed * self._processes.count + self._processes.rank) * 2**32 + len(self.losses))
         for group in self._optimizer.param_groups:
             group["lr"] = RATE * rate(fraction)
         loss, self.parts = self._loss(batch, fraction)
