@@ -26,6 +26,7 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
+NUMBA_CACHE = store.cache_folder() / "numba"  # kernels are compiled once for all
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +141,8 @@ def test_a_folder_of_models_becomes_a_network_with_its_figures(models: Path, tmp
 def test_two_processes_take_the_steps_of_one(models: Path, tmp_path: Path) -> None:
     """torchrun with two CPU processes: one job, the same network in both, a result that loads."""
     out = tmp_path / "pose.safetensors"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
+           "NUMBA_CACHE_DIR": str(NUMBA_CACHE)}
     said = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", ROOT / "__main__.py",
          "train", "image", "--data", models, "-o", out, "--method", "pose", "--seconds", "3", "--batch", "4",
