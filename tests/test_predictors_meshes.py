@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maquette.formats.mesh import Mesh
 from maquette.formats.model import write_model
 from maquette.neural.evaluation.audit import audit
-from maquette.neural.predictors import mesh_loss, occupancy, view
+from maquette.neural.predictors import mesh_loss, mesh_rcnn, occupancy, view
 from maquette.neural.predictors.graph import ellipsoid, pack
 from maquette.neural.predictors.mesh_rcnn import VoxelBranch, ends_loss, vertex_normals
 from maquette.neural.predictors.predictor import Batch, Predictor, load, network_of, packed
@@ -63,8 +63,9 @@ def test_a_filled_box_comes_back_where_it_was() -> None:
     assert found["genus"] == 0 and found["inward_components"] == 0
 
 
-def test_the_unrefined_mesh_lies_in_the_view_frame_where_its_voxels_lie() -> None:
+def test_the_unrefined_mesh_lies_in_the_view_frame_where_its_voxels_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offsets are 0 at first: the mesh is the voxels' own, and holds their centres and no others."""
+    monkeypatch.setattr(mesh_rcnn, "SMOOTHINGS", 0)
     network = small("mesh-rcnn")
     filled = ellipsoids(1).filled
     distance = torch.tensor([2.0])
@@ -83,6 +84,19 @@ def test_the_unrefined_mesh_lies_in_the_view_frame_where_its_voxels_lie() -> Non
                               centre[:2] / (2 - centre[2]), atol=1e-6)
         if not filled[0, max(int(voxel[0]) - 1, 0), voxel[1], voxel[2]]:  # its near side is on the surface
             assert torch.cdist(corners, stages[0]).amin(dim=1).max() < 1e-5
+
+
+def test_the_corners_of_the_cubes_are_smoothed_away() -> None:
+    network = small("mesh-rcnn")
+    filled = ellipsoids(1).filled
+    mesh = occupancy.cubes(filled[0].numpy() > 0)
+    maps = [torch.zeros(1, channels, 8, 8) for channels in network.picture.channels]
+    stages, graph = network._refine([mesh], maps, 20 * filled - 10, torch.tensor([2.0]))
+    normals = mesh_rcnn.vertex_normals(stages[0], graph)
+    rough = mesh_rcnn.vertex_normals(torch.from_numpy(mesh.vertices), graph)
+    start, end = graph.edges.T
+    bends = [(1 - (n[start] * n[end]).sum(dim=1)).mean() for n in (rough, normals)]
+    assert bends[1] < 0.3 * bends[0]
 
 
 def test_log_odds_are_positive_between_front_and_back_and_in_one_voxel_at_least() -> None:
@@ -179,12 +193,12 @@ def test_points_that_meet_have_a_finite_gradient() -> None:
     assert torch.isfinite(torch.autograd.grad(loss, points)[0]).all()
 
 
-def test_normals_are_compared_both_ways_without_their_sign() -> None:
+def test_normals_are_compared_both_ways_with_their_sign() -> None:
     points, truth = torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0, 0], [1.0, 0, 0]]])
     up, slanted = [0.0, 0, 1], [0.0, 0.6, -0.8]
     matched = mesh_loss.match(points, truth)
     loss = mesh_loss.normal_loss(matched, torch.tensor([[up]]), torch.tensor([[slanted, up]]))
-    assert loss.item() == pytest.approx(1 - (0.8 + (0.8 + 1) / 2) / 2)
+    assert loss.item() == pytest.approx(1 - (-0.8 + (-0.8 + 1) / 2) / 2)
 
 
 def test_edges_and_laplacians_worked_by_hand() -> None:

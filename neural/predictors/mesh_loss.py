@@ -80,10 +80,13 @@ def chamfer_l1_mean(matched: Matched) -> Tensor:
 
 
 def normal_loss(matched: Matched, normals: Tensor, truth: Tensor) -> Tensor:
-    """1 − the mean |cosine| between matched normals (B, P, 3) and true ones (B, Q, 3), both ways (Mesh R-CNN)."""
+    """1 − the mean cosine between matched normals (B, P, 3) and true ones (B, Q, 3), both ways.
+
+    Mesh R-CNN's is the absolute value, which a surface that is folded over meets as well.
+    """
     there = (normals * _rows(truth, matched.there_index)).sum(dim=-1)
     back = (truth * _rows(normals, matched.back_index)).sum(dim=-1)
-    return 1 - (there.abs().mean() + back.abs().mean()) / 2
+    return 1 - (there.mean() + back.mean()) / 2
 
 
 def edge_loss(vertices: Tensor, graph: Packed) -> Tensor:

@@ -24,6 +24,7 @@ from ..finish import warn_of_defects
 from ..geometry import crop, standing
 from ..geometry.cutout import cut_out, parts
 from ..geometry.mirror import plane_of
+from ..meshing.clean import remove_inner_shells
 from ..meshing.photo_texture import paint
 from ..meshing.raster import portrait
 from ..predictors import shipped, view
@@ -121,6 +122,7 @@ class _Maker:
             began = time.monotonic()
             mesh = fit(mesh, rgba, at.distance, mirror=mirror, on_progress=context.progress)
             seconds["fit"] = round(time.monotonic() - began, 2)
+        mesh = remove_inner_shells(mesh)
         figures["silhouette_iou"] = silhouette_iou(mesh, rgba, at.distance)
         stage("Painting it", 1.0)
         began = time.monotonic()
