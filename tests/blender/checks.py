@@ -647,6 +647,7 @@ def check_a_photo_becomes_a_mesh_that_its_camera_sees_as_the_photo_does() -> Non
     scene.cursor.location = (1, 2, 3)
     settings = scene.maquette.image
     settings.image, settings.method, settings.texture = disc_image("ball.png").name, "inflate", 64
+    settings.fit = False
     assert bpy.ops.maquette.reconstruct_image() == {"FINISHED"}
     made = next(o for o in scene.objects if o.get("maquette_task") == "image")
     assert tuple(made.location) == (1, 2, 3) and made.name == "ball"
@@ -673,7 +674,8 @@ def check_a_photos_file_becomes_a_mesh_and_the_view_is_the_photos() -> None:
     image.filepath_raw, image.file_format = str(FOLDER / "dropped.png"), "PNG"
     image.save()
     bpy.data.images.remove(image)
-    scene.maquette.image.method, scene.maquette.image.texture = "inflate", 64
+    settings = scene.maquette.image
+    settings.method, settings.texture, settings.fit = "inflate", 64, False
     assert bpy.ops.maquette.image_to_mesh(filepath=str(FOLDER / "dropped.png")) == {"FINISHED"}
     made = next(o for o in scene.objects if o.get("maquette_task") == "image")
     assert scene.camera.name == "mine" and scene.render.resolution_x != 96, "the scene's own are left alone"
