@@ -18,6 +18,7 @@ from maquette.formats.capture import Camera
 from maquette.formats.inputs import gather
 from maquette.formats.mesh import Mesh
 from maquette.formats.meshes import read_mesh
+from maquette.formats.model import Model, write_model
 from maquette.formats.pictures import focal_length, read_picture
 from maquette.neural.geometry import crop, standing
 from maquette.neural.geometry.mirror import plane_of
@@ -310,6 +311,20 @@ def test_a_damaged_network_ends_in_one_line(content: bytes, complaint: str, tmp_
     (tmp_path / "mine.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=complaint):
         made(tmp_path, save(disc(), tmp_path / "ball.png"), model=str(tmp_path / "mine.safetensors"))
+
+
+@pytest.mark.parametrize("method", ["pose", "detector", "os", None])
+def test_a_network_that_makes_no_shapes_is_refused_by_name(method: str | None, tmp_path: Path) -> None:
+    write_model(Model({}, {"kind": "image", "method": method, "architecture": {}}), tmp_path / "mine.safetensors")
+    with pytest.raises(InputError, match=f"model: the file that is given is a network of {method!r}, which makes no shapes"):
+        made(tmp_path, save(disc(), tmp_path / "ball.png"), method="auto", model=str(tmp_path / "mine.safetensors"))
+
+
+def test_what_is_not_to_be_taken_for_symmetric_is_not(tmp_path: Path) -> None:
+    photo = save(disc(), tmp_path / "ball.png")
+    for symmetric in (True, False):
+        _, context = made(tmp_path / str(symmetric), photo, symmetric=symmetric)
+        assert context.report["objects"][0]["mirrored"] is symmetric
 
 
 def test_a_model_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:

@@ -30,8 +30,11 @@ def chosen(method: str, input_folder: Path, device: torch.device) -> Predictor:
     """
     own = input_folder / FILE
     if own.exists():
-        about = read_about(own)
-        return load(own, str(about.get("method")) if method == "auto" else method, device)
+        found = read_about(own).get("method")
+        if found not in BY_QUALITY:
+            raise InputError(f"model: the file that is given is a network of {found!r}, which makes no shapes; give one "
+                             f"of {', '.join(BY_QUALITY[:-1])}")
+        return load(own, found if method == "auto" else method, device)
     if method == "auto":
         method = next(m for m in BY_QUALITY if m in WITHOUT_WEIGHTS or shipped(m).exists())
     if method in WITHOUT_WEIGHTS:

@@ -112,7 +112,7 @@ class _Maker:
         mesh = self._predictor.predict(images, distance)
         seconds = {"predict": round(time.monotonic() - began, 2)}
         pose = self._pose.estimate(images) if self._pose else None
-        mirror = self._predictor.mirror
+        mirror = self._predictor.mirror if recipe.symmetric else None
         if pose and recipe.symmetric and mirror is None:
             mirror = plane_of(pose.numbers(), mesh)
         rgba = at.picture(photo.rgba, FIT_SIDE).movedim(0, -1).numpy()
