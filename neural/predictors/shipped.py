@@ -32,8 +32,8 @@ def chosen(method: str, input_folder: Path, device: torch.device) -> Predictor:
     if own.exists():
         found = read_about(own).get("method")
         if found not in BY_QUALITY:
-            raise InputError(f"model: the file that is given is a network of {found!r}, which makes no shapes; give one "
-                             f"of {', '.join(BY_QUALITY[:-1])}")
+            raise InputError(f"model: the file that is given is a network of {found!r}, which makes no shapes; "
+                             f"give one of {', '.join(BY_QUALITY[:-1])}")
         return load(own, found if method == "auto" else method, device)
     if method == "auto":
         method = next(m for m in BY_QUALITY if m in WITHOUT_WEIGHTS or shipped(m).exists())
