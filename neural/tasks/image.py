@@ -25,6 +25,7 @@ from ..geometry import crop, standing
 from ..geometry.cutout import cut_out, parts
 from ..geometry.mirror import plane_of
 from ..meshing.clean import remove_inner_shells
+from ..meshing.normals import smooth_normals
 from ..meshing.photo_texture import paint
 from ..meshing.raster import portrait
 from ..predictors import shipped, view
@@ -147,7 +148,7 @@ class _Maker:
         if self._behind:
             around = crop.around(self._behind.rgba[..., 3], self._behind.focal)
             back = around.picture(self._behind.rgba, min(recipe.texture, LONGEST)).movedim(0, -1).numpy()
-        return paint(mesh, rgba, at.distance, mirror=mirror, back=back, side=recipe.texture)
+        return smooth_normals(paint(mesh, rgba, at.distance, mirror=mirror, back=back, side=recipe.texture))
 
 
 def _refuse_more(given: tuple[Path, ...], predictor: Predictor) -> None:
