@@ -156,6 +156,16 @@ def test_a_mirror_plane_is_found_where_the_mesh_is_like_itself() -> None:
     assert plane_of(np.array([0.0, -1.0, 0.0, 0.2]), mesh) is None
 
 
+@pytest.mark.parametrize("degrees", [-30, 20])
+def test_a_mirror_plane_that_is_told_askew_is_put_right_by_the_mesh(degrees: float) -> None:
+    import trimesh
+
+    box = trimesh.creation.box((1.0, 0.6, 0.4)).subdivide().subdivide()
+    askew = 2 * (math.pi / 2 + math.radians(degrees))
+    normal, _ = plane_of(np.array([0.0, math.cos(askew), math.sin(askew), 0.9]), Mesh(box.vertices, box.faces))
+    assert math.degrees(math.acos(min(1, normal[0]))) < 2
+
+
 # ---- what comes out ----------------------------------------------------------------------------------------------
 
 def test_objects_come_back_from_their_folder(tmp_path: Path) -> None:

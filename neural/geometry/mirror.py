@@ -17,7 +17,10 @@ from ...formats.mesh import Mesh
 LEAST_SYMMETRY = 0.6  # from which on an object is taken for symmetric
 # The plane is looked for so far, of the mesh's extent, from its middle, at so many offsets, by so many vertices; their
 # images may lie that far from the mesh, of its diagonal, on average.
-_SEARCH, _OFFSETS, _SAMPLES, _UNLIKE = 0.15, 21, 1000, 0.05
+_SEARCH, _OFFSETS, _SAMPLES, _UNLIKE = 0.15, 11, 400, 0.05
+# Azimuths that are tried all around and, between those, about the best one; and what a plane at right angles to the
+# estimated one must be more symmetric by, of the diagonal.
+_TURNS, _FINER, _DOUBT = 24, 4, 0.03
 _AS_GOOD = 0.05  # two planes that are symmetric but for this are both right
 
 
@@ -46,16 +49,29 @@ def normal_of(pose: np.ndarray) -> np.ndarray:
 def plane_of(pose: np.ndarray, mesh: Mesh) -> tuple[np.ndarray, float] | None:
     """The plane, its unit normal (3,) and offset from the origin, about which a mesh in the view frame is symmetric.
 
-    Its direction is the four numbers'; it lies where the mesh is most like itself mirrored. None where the numbers say
-    that the object is not symmetric, or where the mesh is too unlike itself there.
+    It is upright by the four numbers, and lies where the mesh is most like itself mirrored; the farther its azimuth is
+    from theirs, the more so it must be. None where the numbers say that the object is not symmetric, or where the mesh
+    is too unlike itself at the best plane.
     """
     if pose[3] < LEAST_SYMMETRY:
         return None
-    normal = normal_of(pose)
-    points = mesh.vertices[::-(-len(mesh.vertices) // _SAMPLES)].astype(np.float64)
-    tree, along = cKDTree(mesh.vertices), mesh.vertices @ normal
-    middle, reach = (along.min() + along.max()) / 2, _SEARCH * np.ptp(along)
-    offsets = np.linspace(middle - reach, middle + reach, _OFFSETS)
-    apart = [tree.query(points - 2 * (points @ normal - offset)[:, None] * normal)[0].mean() for offset in offsets]
-    best = int(np.argmin(apart))
-    return (normal, float(offsets[best])) if apart[best] <= _UNLIKE * mesh.diagonal() else None
+    points, tree = mesh.vertices[::-(-len(mesh.vertices) // _SAMPLES)].astype(np.float64), cKDTree(mesh.vertices)
+    estimated, diagonal = np.arctan2(pose[2], pose[1]) / 2, mesh.diagonal()
+
+    def tried(azimuth: float) -> tuple[float, float, np.ndarray, float]:
+        """How bad a plane of this azimuth is, with the doubt and without, and its normal and offset."""
+        normal = normal_of(np.array([pose[0], np.cos(2 * azimuth), np.sin(2 * azimuth)]))
+        along = mesh.vertices @ normal
+        middle, reach = (along.min() + along.max()) / 2, _SEARCH * np.ptp(along)
+        offsets = np.linspace(middle - reach, middle + reach, _OFFSETS)
+        apart = [tree.query(points - 2 * (points @ normal - offset)[:, None] * normal)[0].mean() for offset in offsets]
+        best = int(np.argmin(apart))
+        doubt = _DOUBT * np.sin(azimuth - estimated)**2
+        return apart[best] / diagonal + doubt, apart[best] / diagonal, normal, float(offsets[best])
+
+    step = np.pi / _TURNS
+    coarse = min(range(_TURNS), key=lambda turn: tried(estimated + turn * step)[0])
+    found = min((tried(estimated + (coarse + finer / _FINER) * step) for finer in range(1 - _FINER, _FINER)),
+                key=lambda plane: plane[0])
+    _, unlike, normal, offset = found
+    return (normal, offset) if unlike <= _UNLIKE else None
