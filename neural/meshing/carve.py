@@ -22,7 +22,7 @@ from .decimate import decimate
 from .marching_cubes import marching_cubes
 from .split import split_long_edges
 
-FACES = 10_000
+FACES = 16_000
 MARGIN = 3  # slices before and behind the shape
 ROUND = 3.0  # columns: the radius of the edge along a cut
 BLUR = 1.2  # of the shape's steps in the lattice, in columns

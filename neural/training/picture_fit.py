@@ -42,10 +42,10 @@ class Stage(NamedTuple):
 
 COARSE = Stage(64, 40, 0.02, 60.0), Stage(128, 25, 0.006, 30.0)
 FINE = (Stage(256, 40, 0.003, 3.0),)
-CARVED = 192  # side of the picture that is carved by
+CARVED = 256  # side of the picture that is carved by
 EDGE = 0.08  # of the view frame: longer edges are halved before
 MET = 0.97  # intersection over union of silhouettes from which on there is no need for more than the fine steps
-SMOOTHINGS = 3  # after carving, against the traces of the lattice
+SMOOTHINGS = 1  # after carving, against the traces of the lattice
 DECAY = 0.9, 0.99  # of the first and second moment (Adam)
 ALIKE = 5.0  # how much both halves of a symmetric shape are held to move alike
 Progress = Callable[[float], None]
