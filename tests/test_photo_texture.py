@@ -77,6 +77,22 @@ def test_a_symmetric_object_is_the_same_behind() -> None:
     assert decibels(found[inside], crop()[:, ::-1, :3][inside]) > 28
 
 
+def test_the_mirror_stands_where_it_is_said_to_stand() -> None:
+    """A dot on a ball before the origin, mirrored in the ball's own middle, is as large behind as it is in front."""
+    forward, start = 0.3, ball()
+    near = DISTANCE - forward
+    alpha = np.clip((DISTANCE * RADIUS / np.sqrt(near**2 - RADIUS**2) - np.hypot(X, Y)) * SIDE / 2 + 0.5, 0, 1)
+    dot = np.where((np.hypot(X, Y) < 0.3)[..., None], LEFT, RIGHT)
+    photo = np.dstack((dot * alpha[..., None], alpha)).astype(np.float32)
+    mesh = Mesh(start.vertices + np.array([0, 0, forward]), start.faces)
+    painted = paint(mesh, photo, DISTANCE, mirror=(np.array([0.0, 0.0, 1.0]), forward), side=512)
+    found, _ = seen(painted, FROM_BEHIND)
+    # At the pole the dot's radius is 0.3 · (near − 0.6) / DISTANCE, and from behind it is seen from farther away.
+    radius = 0.3 * (near - RADIUS) / (DISTANCE + forward - RADIUS)
+    for shown, color in ((np.hypot(X, Y) < 0.8 * radius, LEFT), (abs(np.hypot(X, Y) - 1.3 * radius) < 0.03, RIGHT)):
+        assert np.abs(found[shown].mean(axis=0) - color).max() < 0.1
+
+
 def test_a_photo_from_behind_is_stretched_to_the_outline_and_counts_before_the_mirror() -> None:
     green, white = np.array([0.2, 0.7, 0.2]), np.array([0.9, 0.9, 0.9])
     behind = crop(green, white)

@@ -199,6 +199,10 @@ def test_normals_are_compared_both_ways_with_their_sign() -> None:
     matched = mesh_loss.match(points, truth)
     loss = mesh_loss.normal_loss(matched, torch.tensor([[up]]), torch.tensor([[slanted, up]]))
     assert loss.item() == pytest.approx(1 - (-0.8 + (-0.8 + 1) / 2) / 2)
+    # A predicted point far off: the second true one is nearest to the first still.
+    matched = mesh_loss.match(torch.tensor([[[0.0, 0, 0], [5.0, 0, 0]]]), truth)
+    loss = mesh_loss.normal_loss(matched, torch.tensor([[up, slanted]]), torch.tensor([[slanted, up]]))
+    assert loss.item() == pytest.approx(1 - (-0.8 + (-0.8 + 1) / 2) / 2)
 
 
 def test_edges_and_laplacians_worked_by_hand() -> None:
