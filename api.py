@@ -112,6 +112,8 @@ def _needs_blender(request: Request) -> bool:
 def _check_out(request: Request, out: Path, endings: tuple[str, ...]) -> None:
     if out.suffix.lower() not in endings:
         raise InputError(f"out: {out.name!r} does not end in one of {' '.join(endings)}; the ending chooses the form")
+    if request.report_path(out).absolute() in [path.absolute() for path in (out, *_companions(out))]:
+        raise InputError(f"report: {request.report_path(out)} is where the result goes; give it another name")
     for path in (out, request.report_path(out), *_companions(out)):
         check_writable(path.absolute())
         if path.exists() and not request.overwrite:

@@ -14,7 +14,7 @@ from ..recipes.image import Image
 from .pictures import picture_size
 
 LIST = "photos.json"
-MOST_PIXELS = 200_000_000
+MOST_PIXELS = 170_000_000  # Pillow refuses more than 178,956,970
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Photos:
     name: str  # what the user calls the first
     mask: Path | None
     behind: Path | None
+    given: dict[str, str]  # what the user calls each file, by its name in the input
 
 
 def gather_photos(paths: Sequence[Path], input_folder: Path, recipe: Image) -> dict[str, Any]:
@@ -37,17 +38,19 @@ def gather_photos(paths: Sequence[Path], input_folder: Path, recipe: Image) -> d
     roles |= {"behind": Path(recipe.behind).expanduser()} if recipe.behind else {}
     for role, path in roles.items():
         if not path.is_file():
-            raise InputError(f"{role}: {path} does not exist; check the path")
+            raise InputError(f"{role}: {path} is {'a folder' if path.is_dir() else 'not there'}; name a picture's file")
     input_folder.mkdir(parents=True, exist_ok=True)
     files = {role: copied(path, input_folder / f"{role}{path.suffix.lower()}") for role, path in roles.items()}
     names = [copied(path, input_folder / f"photo_{number:03d}{path.suffix.lower()}")
              for number, path in enumerate(paths)]
-    return write_list(input_folder, names, paths[0].stem, **files)
+    given = dict(zip((*names, *files.values()), (path.name for path in (*paths, *roles.values())), strict=True))
+    return write_list(input_folder, names, paths[0].stem, given, **files)
 
 
-def write_list(input_folder: Path, photos: Sequence[str], name: str, **roles: str) -> dict[str, Any]:
-    """Write photos.json of files that lie in `input_folder`; the summary of the job."""
-    about = {"photos": list(photos), "name": name, **roles}
+def write_list(input_folder: Path, photos: Sequence[str], name: str, given: dict[str, str],
+               **roles: str) -> dict[str, Any]:
+    """Write photos.json of files that lie in `input_folder`, with what the user calls them; the summary of the job."""
+    about = {"photos": list(photos), "name": name, "given": given, **roles}
     (input_folder / LIST).write_text(json.dumps(about), encoding="utf-8")
     width, height = picture_size(input_folder / photos[0])
     return {"photos": len(photos), "pixels": width * height}
@@ -57,7 +60,7 @@ def read_list(input_folder: Path) -> Photos:
     """The photos of a job's input."""
     about = json.loads((input_folder / LIST).read_text(encoding="utf-8"))
     roles = {role: input_folder / about[role] if role in about else None for role in ("mask", "behind")}
-    return Photos(tuple(input_folder / name for name in about["photos"]), about["name"], **roles)
+    return Photos(tuple(input_folder / name for name in about["photos"]), about["name"], given=about["given"], **roles)
 
 
 def copied(source: Path, target: Path) -> str:

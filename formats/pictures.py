@@ -178,7 +178,7 @@ def _as_stored(image: Any) -> Any:
 
 def read_grey(path: Path, width: int, height: int) -> np.ndarray:
     """A mask, (height, width) float32 from 0 to 1, brought to that size; its alpha where it has no brightness."""
-    picture = read_picture(path)
+    picture = read_picture(path, max(width, height))
     grey = picture.rgba_srgb[..., :3].mean(axis=-1)
     if picture.has_alpha and np.ptp(picture.rgba_srgb[..., 3]) > 0:
         grey = picture.rgba_srgb[..., 3]

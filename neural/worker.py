@@ -245,7 +245,7 @@ def _check_memory(needed_mb: int) -> None:
     free_mb = machine.available_memory_mb()
     if needed_mb > free_mb:
         raise MachineError(f"memory: the job needs about {needed_mb} MB and {free_mb} MB are free; close other "
-                           "programs, lower the resolution or choose the preset draft")
+                           "programs, or ask for less: another preset, a lower resolution, texture or batch")
 
 
 def _is_gpu_full(error: Exception) -> bool:

@@ -38,6 +38,6 @@ class Image(Recipe):
     texture: int = param(1024, "Side of the texture", unit="px", min=64, max=8192, group="Mesh")
 
     def estimate(self, summary: dict[str, Any]) -> Estimate:
-        pixels = min(summary.get("pixels", 4e6), 4e6)
-        return Estimate(memory_mb=int(1100 + pixels * 60 / 2**20 + self.texture**2 * 60 / 2**20),
+        pixels = summary.get("pixels", 4e6)
+        return Estimate(memory_mb=int(750 + 100 * self.fit + (12 * pixels + 110 * self.texture**2) / 2**20),
                         seconds=4 + 8 * self.fit + self.texture**2 / 5e5, gpu_mb=1500)

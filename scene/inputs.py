@@ -187,7 +187,9 @@ def gather_photos(context: bpy.types.Context, recipe: Recipe, folder: Path, on_p
     photo = images.chosen(context, recipe.image)
     roles = {role: name for role, name in (("mask", recipe.mask), ("behind", recipe.behind)) if name}
     files = {role: _picture_file(context, name, folder / role) for role, name in roles.items()}
-    write_list(folder, [images.copy(photo, folder / "photo_000")], name=Path(photo.name).stem, **files)
+    copy = images.copy(photo, folder / "photo_000")
+    given = {copy: photo.name} | {files[role]: name for role, name in roles.items()}
+    write_list(folder, [copy], Path(photo.name).stem, given, **files)
 
 
 def _picture_file(context: bpy.types.Context, name: str, stem: Path) -> str:

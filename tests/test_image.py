@@ -23,7 +23,7 @@ from maquette.formats.pictures import focal_length, read_picture
 from maquette.neural.geometry import crop, standing
 from maquette.neural.geometry.mirror import plane_of
 from maquette.neural.meshing.raster import project, render
-from maquette.neural.predictors import inflate, view
+from maquette.neural.predictors import inflate, shipped, view
 from maquette.neural.tasks import image as task
 from maquette.recipes import InputError, Recipe
 from maquette.recipes.image import Image as ImageRecipe
@@ -281,18 +281,79 @@ def empty(path: Path) -> None:
     Image.new("RGB", (64, 64), (120, 130, 140)).save(path)
 
 
+def speck(path: Path) -> None:
+    rgba = np.zeros((400, 400, 4), np.float32)
+    rgba[200, 200] = 1
+    save(rgba, path)
+
+
 def no_picture(path: Path) -> None:
     path.write_text("a text")
 
 
 @pytest.mark.parametrize(("make", "complaint"), [
     (clear, "transparent"), (one_pixel, "1×1"), (truncated, "cannot be read"), (huge, "20000×20000"),
-    (empty, "nothing in it differs"), (no_picture, "cannot be read")])
+    (empty, "nothing in it differs"), (speck, "hardly a pixel"), (no_picture, "cannot be read")])
 def test_a_photo_that_shows_nothing_ends_in_one_line(make: Any, complaint: str, tmp_path: Path) -> None:
     make(tmp_path / "photo.png")
     with pytest.raises(InputError, match=complaint) as refusal:
         made(tmp_path, tmp_path / "photo.png")
     assert len(str(refusal.value).splitlines()) == 1
+    assert "photo_000" not in str(refusal.value), "the user knows no copy"
+
+
+def test_what_is_wrong_with_the_photo_from_behind_is_said_of_that(tmp_path: Path) -> None:
+    clear(tmp_path / "back.png")
+    with pytest.raises(InputError, match="behind: every pixel of it is transparent"):
+        made(tmp_path, save(disc(), tmp_path / "ball.png"), behind=str(tmp_path / "back.png"))
+
+
+def test_a_mask_of_other_proportions_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (64, 96), 255).save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match="mask: it has 64×96 pixels, not the photo's proportions of 96×64"):
+        made(tmp_path, save(disc(), tmp_path / "ball.png"), mask=str(tmp_path / "mask.png"))
+
+
+def test_rounded_corners_are_no_cut_out(tmp_path: Path) -> None:
+    ball = disc(x=48, y=32)
+    rgba = ball + (1 - ball[..., 3:])  # before white
+    rgba[:4, :4] = rgba[-4:, -4:] = 0
+    found, _ = made(tmp_path, save(rgba, tmp_path / "card.png"))
+    size = np.ptp(found.meshes[0].vertices, axis=0)
+    assert size[0] == pytest.approx(size[2], rel=0.05), "the ball, not the card"
+
+
+def test_of_very_many_objects_the_largest_are_made(tmp_path: Path) -> None:
+    columns, rows = np.meshgrid(np.arange(160) + 0.5, np.arange(64) + 0.5)
+    alpha = (np.hypot(columns % 32 - 16, rows % 32 - 16) < 10).astype(np.float32)
+    found, context = made(tmp_path, save(np.dstack([alpha] * 4), tmp_path / "dots.png"))
+    assert len(found.meshes) == task.MOST_OBJECTS == 8
+    assert any("shows 10 objects" in line for line in context.warnings)
+
+
+def test_what_was_taken_for_want_of_a_network_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
+    _, context = made(tmp_path, save(disc(), tmp_path / "ball.png"), method="auto")
+    assert context.report["method"] == "inflate"
+    assert [line.split(":")[0] for line in context.warnings] == ["method", "pose"]
+
+
+def test_an_outline_that_is_not_met_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "fit", lambda mesh, rgba, distance, **more: Mesh(0.9 * mesh.vertices, mesh.faces))
+    _, context = made(tmp_path, save(disc(), tmp_path / "ball.png"), fit=True)
+    assert any("meets 8" in line and "97 % is usual" in line for line in context.warnings)
+
+
+def test_a_method_without_a_network_takes_no_model(tmp_path: Path) -> None:
+    write_model(Model({}, {"kind": "image", "method": "octree", "architecture": {}}), tmp_path / "mine.safetensors")
+    with pytest.raises(InputError, match="model: inflate needs none"):
+        made(tmp_path, save(disc(), tmp_path / "ball.png"), model=str(tmp_path / "mine.safetensors"))
+
+
+def test_the_report_does_not_overwrite_the_mesh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, out = save(disc(), tmp_path / "ball.png"), str(tmp_path / "ball.glb")
+    assert cli.main(["image", str(photo), "-o", out, "--report", out, *QUICK]) == 2
+    assert "report: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "CMYK", "P", "I;16"])

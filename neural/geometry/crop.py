@@ -13,6 +13,7 @@ from ..predictors.view import FILL
 # Each pixel of a crop is the mean of this many samples a side of the photo, which is reduced before where it is
 # finer than that.
 _SAMPLES = 4
+_ROWS = 256  # of a crop that are sampled at once
 _ROUNDS = 3  # in which the camera is turned to the outline's middle: turning moves it a little
 _VISIBLE = 0.5  # of a pixel's alpha, from which on it belongs to the outline
 
@@ -35,9 +36,13 @@ class Crop:
         n = max(int(self._pixels_across() / (2 * side)), 1)
         photo = torch.from_numpy(_reduced(rgba, n)).movedim(-1, 0)[None]
         covered = np.array([photo.shape[3], photo.shape[2]]) * n / np.array(self.photo_size)
-        places = torch.from_numpy((self._places(_SAMPLES * side) + 1) / covered - 1).float()
-        found = functional.grid_sample(photo, places[None], align_corners=False)
-        return functional.avg_pool2d(found[0], _SAMPLES)
+        strips = []
+        for first in range(0, side, _ROWS):
+            rows = slice(_SAMPLES * first, _SAMPLES * min(first + _ROWS, side))
+            places = torch.from_numpy((self._places(_SAMPLES * side, rows) + 1) / covered - 1).float()
+            found = functional.grid_sample(photo, places[None], align_corners=False)
+            strips.append(functional.avg_pool2d(found[0], _SAMPLES))
+        return torch.cat(strips, dim=1)
 
     def to_crop(self, places: np.ndarray) -> np.ndarray:
         """Places (N, 2) in the crop, −1 to 1 and y down, of pixels (N, 2) of the photo."""
@@ -46,10 +51,10 @@ class Crop:
         rays = np.stack((x, y, -np.ones(len(x))), axis=1) @ self.photo_from_crop
         return rays[:, :2] / -rays[:, 2:] * self.distance * [1, -1]
 
-    def _places(self, side: int) -> np.ndarray:
-        """Where in the photo the pixels (side, side, 2) of a crop lie, −1 to 1."""
+    def _places(self, side: int, rows: slice = slice(None)) -> np.ndarray:
+        """Where in the photo the pixels (rows, side, 2) of some rows of a crop lie, −1 to 1."""
         axis = (np.arange(side) + 0.5) * 2 / side - 1
-        x, y = np.meshgrid(axis, -axis)
+        x, y = np.meshgrid(axis, -axis[rows])
         rays = np.stack((x, y, np.full_like(x, -self.distance)), axis=-1) @ self.photo_from_crop.T
         width, height = self.photo_size
         scale = 2 * self.focal / np.array([width, -height])

@@ -37,26 +37,35 @@ HOLE, PART = 0.0002, 0.02  # of the picture's area; of the largest part's: what 
 EDGE, EPSILON = 4, 1e-4  # the guided filter's radius, reduced pixels, and its regularisation
 LARGE_PART = 0.1  # of the largest part's area: a part of that size is an object of its own
 TRACE = 0.0005  # of the picture's area
+CLEAR = 0.02  # of the picture's area: if less is transparent, that is a rounded corner or a speck, and no cut-out
 SPREADS = 8, 2  # reduced pixels: the blurs by which colours at the edge are estimated
 
 
-def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None, likely: np.ndarray | None = None) -> np.ndarray:
+def is_cut_out(rgba: np.ndarray) -> bool:
+    """Whether a photo's own transparency (H, W, 4) takes its background away."""
+    return bool((rgba[..., 3] < 0.5).mean() >= CLEAR)
+
+
+def cut_out(rgba: np.ndarray, mask: np.ndarray | None = None, likely: np.ndarray | None = None, *,
+            name: str = "photo") -> np.ndarray:
     """The object in a photo (H, W, 4) float32 sRGB, premultiplied; the same without the background.
 
     mask: (H, W), 0 to 1, 1 on the object. A mask or, without one, the picture's own transparency counts, if it has any.
     likely: (H, W), how likely each pixel shows the object that is meant, where neither counts; 0 is surely not.
+    name: what complaints call the photo.
     Raises InputError where there is no object, or nothing but one.
     """
     height, width = rgba.shape[:2]
     if min(height, width) < SMALLEST:
-        raise InputError(f"photo: it has {width}×{height} pixels; give one of at least {SMALLEST} a side")
+        raise InputError(f"{name}: {width}×{height} pixels of it count; give one of at least {SMALLEST} a side")
     own = rgba[..., 3]
     if own.max() < 0.5:
-        raise InputError("photo: every pixel of it is transparent; give one that shows an object")
-    if mask is None and own.min() < 0.5:
+        raise InputError(f"{name}: every pixel of it is transparent; give one that shows an object")
+    if mask is None and is_cut_out(rgba):
+        _checked(own, f"{name}: hardly a pixel of it is opaque; give one that shows an object", "")
         return rgba
     rgb = np.rint(rgba[..., :3] / np.maximum(own, 1e-3)[..., None] * 255).clip(0, 255).astype(np.uint8)
-    alpha = _opacity(rgb, likely) if mask is None else _checked(
+    alpha = own * _opacity(rgb, likely, name) if mask is None else _checked(
         mask * own, "mask: no pixel of it is white; make the object white",
         "mask: all of it is white; make the background black")
     alpha = alpha.astype(np.float32)[..., None]
@@ -79,7 +88,7 @@ def parts(alpha: np.ndarray) -> list[np.ndarray]:
     return [(nearest == one).astype(np.float32) for one in large]
 
 
-def _opacity(rgb: np.ndarray, likely: np.ndarray | None) -> np.ndarray:
+def _opacity(rgb: np.ndarray, likely: np.ndarray | None, name: str) -> np.ndarray:
     """Alpha (H, W) of what is not background in a photo (H, W, 3) uint8, or of the likely object."""
     height, width = rgb.shape[:2]
     step = min(1.0, LONGEST / max(height, width))
@@ -87,8 +96,8 @@ def _opacity(rgb: np.ndarray, likely: np.ndarray | None) -> np.ndarray:
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     known = None if likely is None else _marks(cv2.resize(likely, size, interpolation=cv2.INTER_AREA))
     found = _checked(_cleaned(_foreground(small, known)),
-                     "photo: nothing in it differs from the background; give a mask",
-                     "photo: it has no background that could be removed; give a mask, or one with space around the "
+                     f"{name}: nothing in it differs from the background; give a mask",
+                     f"{name}: it has no background that could be removed; give a mask, or one with space around the "
                      "object")
     return _refined(found, small, rgb)
 

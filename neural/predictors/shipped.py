@@ -31,6 +31,8 @@ def chosen(method: str, input_folder: Path, device: torch.device) -> Predictor:
     own = input_folder / FILE
     if own.exists():
         found = read_about(own).get("method")
+        if method in WITHOUT_WEIGHTS:
+            raise InputError(f"model: {method} needs none; leave it out, or choose the method auto")
         if found not in BY_QUALITY:
             raise InputError(f"model: the file that is given is a network of {found!r}, which makes no shapes; "
                              f"give one of {', '.join(BY_QUALITY[:-1])}")

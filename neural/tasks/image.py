@@ -15,16 +15,16 @@ import torch
 from ...formats import objects, photos
 from ...formats.capture import Camera
 from ...formats.mesh import Mesh
-from ...formats.pictures import focal_length, read_grey, read_picture, write_png
+from ...formats.pictures import focal_length, picture_size, read_grey, read_picture, write_png
 from ...recipes.errors import InputError
 from ...recipes.image import Image
 from ..context import Context
 from ..evaluation.audit import audit
 from ..finish import warn_of_defects
 from ..geometry import crop, standing
-from ..geometry.cutout import cut_out, parts
+from ..geometry.cutout import cut_out, is_cut_out, parts
 from ..geometry.mirror import plane_of
-from ..meshing.clean import remove_inner_shells
+from ..meshing.clean import remove_floaters, remove_inner_shells
 from ..meshing.normals import smooth_normals
 from ..meshing.photo_texture import paint
 from ..meshing.raster import portrait
@@ -39,6 +39,10 @@ FIT_SIDE = 256  # pixels of the crop that a shape is fitted to
 SENSOR, LENS = 36.0, 50.0  # mm: the width of the sensor, and the focal length of a photo that does not say its own
 ELEVATION = math.radians(15.0)  # of the camera where nothing tells it
 PHOTO = "photo.png"
+MET = 0.97  # of the photo's outline, by intersection over union, that a fitted mesh should meet
+CRUMB = 0.2  # percent of the largest part's area; a separate part with less is dropped
+MOST_OBJECTS = 8  # of one photo
+ALIKE = 0.03  # by which a mask's proportions may differ from the photo's
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,13 @@ def run(context: Context) -> None:
     context.stage("Cutting out the object", 0.15)
     predictor = shipped.chosen(recipe.method, context.input, context.device)
     _refuse_more(given.photos, predictor)
-    photo = _read(context, given.photos[0])
-    shown = _objects(context, photo, given.mask)
-    others = [_cut(_read(context, path)) for path in given.photos[1:]]
-    behind = _cut(_read(context, given.behind)) if given.behind else None
-    maker = _Maker(context, predictor, shipped.pose_network(context.device), others, behind)
+    pose_network = shipped.pose_network(context.device)
+    _warn_of_absent(context, predictor, pose_network)
+    photo = _read(context, given, given.photos[0])
+    shown = _objects(context, photo, given)
+    others = [_cut(_read(context, given, path)) for path in given.photos[1:]]
+    behind = _cut(_read(context, given, given.behind), name="behind") if given.behind else None
+    maker = _Maker(context, predictor, pose_network, others, behind)
     shaped = [maker.shape(part, number, len(shown)) for number, part in enumerate(shown)]
     context.stage("Standing it up", 1.0)
     up = standing.upward(shaped[0].crop, shaped[0].elevation)
@@ -111,6 +117,8 @@ class _Maker:
         images = self._seen([(photo, at), *((other, crop.around(other.rgba[..., 3], other.focal))
                                             for other in self._others)])
         mesh = self._predictor.predict(images, distance)
+        if not np.isfinite(mesh.vertices).all():
+            raise InputError("model: what it makes of the photo is not finite; its file is damaged, give another")
         seconds = {"predict": round(time.monotonic() - began, 2)}
         pose = self._pose.estimate(images) if self._pose else None
         mirror = self._predictor.mirror if recipe.symmetric else None
@@ -123,8 +131,11 @@ class _Maker:
             began = time.monotonic()
             mesh = fit(mesh, rgba, at.distance, mirror=mirror, on_progress=context.progress)
             seconds["fit"] = round(time.monotonic() - began, 2)
-        mesh = remove_inner_shells(mesh)
-        figures["silhouette_iou"] = silhouette_iou(mesh, rgba, at.distance)
+        mesh = remove_inner_shells(remove_floaters(mesh, CRUMB))
+        met = figures["silhouette_iou"] = silhouette_iou(mesh, rgba, at.distance)
+        if recipe.fit and met < MET:
+            context.warn(f"fit: the mesh{named} meets {100 * met:.0f} % of the photo's outline, {100 * MET:.0f} % is "
+                         "usual; see whether the background was taken for the object, and give a mask if so")
         stage("Painting it", 1.0)
         began = time.monotonic()
         mesh = self._painted(mesh, photo, at, mirror)
@@ -157,33 +168,64 @@ def _refuse_more(given: tuple[Path, ...], predictor: Predictor) -> None:
                          "choose the method voxels for several views of one object, or give one photo")
 
 
-def _read(context: Context, path: Path) -> Photo:
+def _warn_of_absent(context: Context, predictor: Predictor, pose: PoseNetwork | None) -> None:
     recipe = context.recipe
     assert isinstance(recipe, Image)
-    picture = read_picture(path, LONGEST, upright=True)
+    if recipe.method == "auto" and predictor.method in shipped.WITHOUT_WEIGHTS:
+        context.warn(f"method: no network is installed, so that {predictor.method} is taken; install Maquette again")
+    if pose is None:
+        context.warn("pose: the network that tells how high the camera stood is not installed, so that "
+                     f"{math.degrees(ELEVATION):.0f}° are taken; install Maquette again")
+
+
+def _read(context: Context, given: photos.Photos, path: Path) -> Photo:
+    recipe = context.recipe
+    assert isinstance(recipe, Image)
+    name = given.given[path.name]
+    try:
+        picture = read_picture(path, LONGEST, upright=True)
+    except InputError as problem:  # what the user knows is not the job's copy
+        raise InputError(str(problem).replace(str(path), name)) from problem
     if picture.frames > 1:
-        context.warn(f"photo: {path.name} has {picture.frames} pictures; the first is taken")
+        context.warn(f"photo: {name} has {picture.frames} pictures; the first is taken")
     lens = recipe.lens or focal_length(path) or LENS
     return Photo(picture.rgba_srgb, picture.straight(), lens * max(picture.rgba_srgb.shape[:2]) / SENSOR)
 
 
-def _cut(photo: Photo, **known: np.ndarray | None) -> Photo:
+def _cut(photo: Photo, **known: Any) -> Photo:
     """A photo without its background; `known` is what `cut_out` takes."""
     return replace(photo, rgba=cut_out(photo.rgba, **known))
 
 
-def _objects(context: Context, photo: Photo, mask: Path | None) -> list[Photo]:
+def _objects(context: Context, photo: Photo, given: photos.Photos) -> list[Photo]:
     """What a photo shows of each of its objects, the largest first.
 
     A mask or the photo's own alpha is divided into its parts; before a background the detector looks for objects.
     """
+    found = [] if given.mask or is_cut_out(photo.rgba) else _detected(context, photo)
+    if not found:
+        whole = _cut(photo, mask=_mask(photo, given))
+        found = [whole.of(part) for part in parts(whole.rgba[..., 3])]
+    found.sort(key=lambda one: -float(one.rgba[..., 3].sum()))
+    if len(found) > MOST_OBJECTS:
+        context.warn(f"photo: it shows {len(found)} objects; the {MOST_OBJECTS} largest are made")
+    return found[:MOST_OBJECTS]
+
+
+def _mask(photo: Photo, given: photos.Photos) -> np.ndarray | None:
+    if given.mask is None:
+        return None
     height, width = photo.rgba.shape[:2]
-    if mask is None and photo.rgba[..., 3].min() >= 0.5:
-        found = _detected(context, photo)
-        if found:
-            return sorted(found, key=lambda one: -float(one.rgba[..., 3].sum()))
-    whole = _cut(photo, mask=read_grey(mask, width, height) if mask else None)
-    return [whole.of(part) for part in parts(whole.rgba[..., 3])]
+    try:
+        wide, high = picture_size(given.mask)
+        mask = read_grey(given.mask, width, height)
+    except InputError as problem:
+        raise InputError(f"mask: {given.given[given.mask.name]} is not a picture that can be read; give another"
+                         ) from problem
+    if abs(wide * height / (high * width) - 1) > ALIKE:
+        raise InputError(f"mask: it has {wide}×{high} pixels, not the photo's proportions of {width}×{height}; give "
+                         "one of the whole photo")
+    return mask
 
 
 def _detected(context: Context, photo: Photo) -> list[Photo]:

@@ -48,7 +48,10 @@ def run(context: Context) -> None:
     corpus = _prepared(context, processes)
     train, apart = corpus.split(recipe.held_out)
     if len(train) < FEWEST:
-        raise InputError(f"input: {len(train)} models are left to train on; give {FEWEST} or more")
+        raise InputError(f"input: of {len(corpus)} models {len(train)} are left to train on; give {FEWEST} or more")
+    if recipe.held_out and not apart:
+        context.warn(f"held_out: {len(corpus)} models are too few for {recipe.held_out:g} % to be held out, so that "
+                     "nothing tells how good the network is on others; give more, or hold out more")
     torch.manual_seed(context.seed)
     kind = network_of(recipe.method)
     network = kind(**(kind.large if recipe.size == "large" else {}))
