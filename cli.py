@@ -167,7 +167,8 @@ def _add_parameter(group: Any, parameter: Parameter) -> None:
     if parameter.type is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options["metavar"] = "{" + ",".join(parameter.choices) + "}" if parameter.choices else parameter.unit or "X"
+        options["metavar"] = "{" + ",".join(parameter.choices) + "}" if parameter.choices else parameter.unit or (
+            "TEXT" if parameter.type is str else "N")
     group.add_argument("--" + parameter.name.replace("_", "-"), **options)
 
 
