@@ -48,8 +48,12 @@ def subject_objects(scene: bpy.types.Scene, subject: str) -> set[bpy.types.Objec
 
 
 def picture_size(scene: bpy.types.Scene, longest: int) -> tuple[int, int]:
-    """Width and height of views with the scene's aspect and `longest` pixels along the longer side."""
-    x, y = scene.render.resolution_x, scene.render.resolution_y
+    """Width and height of views that frame what the scene's renders do, in square pixels, `longest` on a side at most.
+
+    Square, because Blender 5.0 cannot write a multilayer EXR of others.
+    """
+    x, y = (scene.render.resolution_x * scene.render.pixel_aspect_x,
+            scene.render.resolution_y * scene.render.pixel_aspect_y)
     scale = longest / max(x, y)
     return max(1, round(x * scale)), max(1, round(y * scale))
 
@@ -57,11 +61,10 @@ def picture_size(scene: bpy.types.Scene, longest: int) -> tuple[int, int]:
 def posed_cameras(scene: bpy.types.Scene, longest: int) -> list[tuple[bpy.types.Object, Camera, np.ndarray]]:
     """Each camera with its intrinsics for a rendered view and its pose. InputError where one cannot be used."""
     width, height = picture_size(scene, longest)
-    aspect = scene.render.pixel_aspect_y / scene.render.pixel_aspect_x
     found = some_cameras(scene)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     evaluated = [camera.evaluated_get(depsgraph) for camera in found]
-    return [(camera, cameras.from_blender(e, width, height, aspect), cameras.world_from_camera(e))
+    return [(camera, cameras.from_blender(e, width, height), cameras.world_from_camera(e))
             for camera, e in zip(found, evaluated, strict=True)]
 
 
@@ -150,6 +153,7 @@ def prepared(scene: bpy.types.Scene, values: dict[str, Any], size: tuple[int, in
         if not hasattr(scene, "cycles"):
             raise InputError("views: Cycles is not enabled; enable the add-on Cycles Render Engine in the preferences")
         change(scene.render, engine="CYCLES", resolution_x=size[0], resolution_y=size[1], resolution_percentage=100,
+               pixel_aspect_x=1.0, pixel_aspect_y=1.0,
                film_transparent=True, use_persistent_data=True, use_border=False, use_multiview=False,
                use_compositing=False, use_sequencer=False, use_motion_blur=False, use_freestyle=False,
                filepath=scene.render.filepath, use_file_extension=False, use_overwrite=True)

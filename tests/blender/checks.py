@@ -179,6 +179,21 @@ def check_rendering_views_leaves_the_scene_as_it_was() -> None:
     part("formats.capture").write(capture, capture.folder / "capture.json")
 
 
+def check_views_of_a_scene_without_square_pixels_frame_what_its_renders_do() -> None:
+    small_scene()
+    scene = bpy.context.scene
+    scene.render.pixel_aspect_y = 1.5
+    bpy.context.view_layer.update()
+    capture = part("scene.views").render(scene, capture_recipe(), FOLDER / "aspect", lambda *_: None)
+    for view in capture.views:
+        assert (capture.folder / view.picture).stat().st_size and view.camera.fx == view.camera.fy
+        for point in ((0.5, 0.3, -0.2), (-0.9, 0.8, 0.7)):
+            u, v, _ = world_to_camera_view(scene, scene.objects[view.name], Vector(point))
+            expected = np.array([u * view.camera.width, (1 - v) * view.camera.height])
+            # The picture has whole pixels, so that its proportions are the scene's but for a part of one.
+            np.testing.assert_allclose(projected(view.camera, view.world_from_camera, np.array(point)), expected, atol=0.6)
+
+
 def check_an_error_while_rendering_restores_the_scene_too() -> None:
     small_scene()
     bpy.context.view_layer.update()
