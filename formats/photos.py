@@ -25,7 +25,7 @@ class Photos:
     name: str  # what the user calls the first
     mask: Path | None
     behind: Path | None
-    given: dict[str, str]  # what the user calls each file, by its name in the input
+    called: dict[str, str]  # what the user calls each file, by its name in the input
 
 
 def gather_photos(paths: Sequence[Path], input_folder: Path, recipe: Image) -> dict[str, Any]:
@@ -43,14 +43,14 @@ def gather_photos(paths: Sequence[Path], input_folder: Path, recipe: Image) -> d
     files = {role: copied(path, input_folder / f"{role}{path.suffix.lower()}") for role, path in roles.items()}
     names = [copied(path, input_folder / f"photo_{number:03d}{path.suffix.lower()}")
              for number, path in enumerate(paths)]
-    given = dict(zip((*names, *files.values()), (path.name for path in (*paths, *roles.values())), strict=True))
-    return write_list(input_folder, names, paths[0].stem, given, **files)
+    called = dict(zip((*names, *files.values()), (path.name for path in (*paths, *roles.values())), strict=True))
+    return write_list(input_folder, names, paths[0].stem, called, **files)
 
 
-def write_list(input_folder: Path, photos: Sequence[str], name: str, given: dict[str, str],
+def write_list(input_folder: Path, photos: Sequence[str], name: str, called: dict[str, str],
                **roles: str) -> dict[str, Any]:
     """Write photos.json of files that lie in `input_folder`, with what the user calls them; the summary of the job."""
-    about = {"photos": list(photos), "name": name, "given": given, **roles}
+    about = {"photos": list(photos), "name": name, "called": called, **roles}
     (input_folder / LIST).write_text(json.dumps(about), encoding="utf-8")
     width, height = picture_size(input_folder / photos[0])
     return {"photos": len(photos), "pixels": width * height}
@@ -60,7 +60,8 @@ def read_list(input_folder: Path) -> Photos:
     """The photos of a job's input."""
     about = json.loads((input_folder / LIST).read_text(encoding="utf-8"))
     roles = {role: input_folder / about[role] if role in about else None for role in ("mask", "behind")}
-    return Photos(tuple(input_folder / name for name in about["photos"]), about["name"], given=about["given"], **roles)
+    files = tuple(input_folder / name for name in about["photos"])
+    return Photos(files, about["name"], called=about["called"], **roles)
 
 
 def copied(source: Path, target: Path) -> str:

@@ -188,8 +188,8 @@ def gather_photos(context: bpy.types.Context, recipe: Recipe, folder: Path, on_p
     roles = {role: name for role, name in (("mask", recipe.mask), ("behind", recipe.behind)) if name}
     files = {role: _picture_file(context, name, folder / role) for role, name in roles.items()}
     copy = images.copy(photo, folder / "photo_000")
-    given = {copy: photo.name} | {files[role]: name for role, name in roles.items()}
-    write_list(folder, [copy], Path(photo.name).stem, given, **files)
+    called = {copy: photo.name} | {files[role]: name for role, name in roles.items()}
+    write_list(folder, [copy], Path(photo.name).stem, called, **files)
 
 
 def _picture_file(context: bpy.types.Context, name: str, stem: Path) -> str:

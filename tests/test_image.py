@@ -344,6 +344,13 @@ def test_an_outline_that_is_not_met_is_said(tmp_path: Path, monkeypatch: pytest.
     assert any("meets 8" in line and "97 % is usual" in line for line in context.warnings)
 
 
+def test_a_network_that_makes_nothing_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Mesh(np.full((3, 3), np.nan), np.array([[0, 1, 2]]))
+    monkeypatch.setattr(inflate.Network, "predict", lambda self, images, distance: broken)
+    with pytest.raises(InputError, match="model: what it makes of the photo is not finite"):
+        made(tmp_path, save(disc(), tmp_path / "ball.png"))
+
+
 def test_a_method_without_a_network_takes_no_model(tmp_path: Path) -> None:
     write_model(Model({}, {"kind": "image", "method": "octree", "architecture": {}}), tmp_path / "mine.safetensors")
     with pytest.raises(InputError, match="model: inflate needs none"):

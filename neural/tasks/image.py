@@ -32,14 +32,13 @@ from ..predictors import shipped, view
 from ..predictors.detector import objects_in
 from ..predictors.pose import Network as PoseNetwork
 from ..predictors.predictor import Predictor
-from ..training.picture_fit import fit, silhouette_iou
+from ..training.picture_fit import MET, fit, silhouette_iou
 
 LONGEST = 2048  # pixels of a photo's longer side that are used
 FIT_SIDE = 256  # pixels of the crop that a shape is fitted to
 SENSOR, LENS = 36.0, 50.0  # mm: the width of the sensor, and the focal length of a photo that does not say its own
 ELEVATION = math.radians(15.0)  # of the camera where nothing tells it
 PHOTO = "photo.png"
-MET = 0.97  # of the photo's outline, by intersection over union, that a fitted mesh should meet
 CRUMB = 0.2  # percent of the largest part's area; a separate part with less is dropped
 MOST_OBJECTS = 8  # of one photo
 ALIKE = 0.03  # by which a mask's proportions may differ from the photo's
@@ -134,8 +133,8 @@ class _Maker:
         mesh = remove_inner_shells(remove_floaters(mesh, CRUMB))
         met = figures["silhouette_iou"] = silhouette_iou(mesh, rgba, at.distance)
         if recipe.fit and met < MET:
-            context.warn(f"fit: the mesh{named} meets {100 * met:.0f} % of the photo's outline, {100 * MET:.0f} % is "
-                         "usual; see whether the background was taken for the object, and give a mask if so")
+            context.warn(f"fit: the mesh{named} meets {100 * met:.1f} % of the photo's outline, {100 * MET:.0f} % is "
+                         "usual; look at it from the photo's side, and give a mask where it took the background along")
         stage("Painting it", 1.0)
         began = time.monotonic()
         mesh = self._painted(mesh, photo, at, mirror)
@@ -181,7 +180,7 @@ def _warn_of_absent(context: Context, predictor: Predictor, pose: PoseNetwork | 
 def _read(context: Context, given: photos.Photos, path: Path) -> Photo:
     recipe = context.recipe
     assert isinstance(recipe, Image)
-    name = given.given[path.name]
+    name = given.called[path.name]
     try:
         picture = read_picture(path, LONGEST, upright=True)
     except InputError as problem:  # what the user knows is not the job's copy
@@ -220,7 +219,7 @@ def _mask(photo: Photo, given: photos.Photos) -> np.ndarray | None:
         wide, high = picture_size(given.mask)
         mask = read_grey(given.mask, width, height)
     except InputError as problem:
-        raise InputError(f"mask: {given.given[given.mask.name]} is not a picture that can be read; give another"
+        raise InputError(f"mask: {given.called[given.mask.name]} is not a picture that can be read; give another"
                          ) from problem
     if abs(wide * height / (high * width) - 1) > ALIKE:
         raise InputError(f"mask: it has {wide}×{high} pixels, not the photo's proportions of {width}×{height}; give "
