@@ -56,12 +56,17 @@ def take_model(recipe: Recipe, input_folder: Path) -> None:
     name = recipe.to_json().get("model")
     if name:
         path = find_model(name)
-        kind = read_about(path).get("kind")
-        if kind != recipe.model_kind:
-            raise InputError(f"model: {path} is a model of kind {kind!r}, and {' '.join(recipe.words())} takes one of "
-                             f"kind {recipe.model_kind!r}; give another")
+        check_kind(path, recipe.model_kind, " ".join(recipe.words()))
         input_folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, input_folder / FILE)
+
+
+def check_kind(path: Path, kind: str, task: str) -> None:
+    """Raise InputError where a model is not of the kind that a task takes."""
+    found = read_about(path).get("kind")
+    if found != kind:
+        raise InputError(f"model: {path} is a model of kind {found!r}, and {task} takes one of kind {kind!r}; "
+                         "give another")
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import morph, objects, octree
+from . import fields, morph, objects, octree
 from .mesh import Mesh, read_npz
 from .meshes import joined, write_mesh, write_meshes
 from .volume import OCTREE
@@ -37,6 +37,13 @@ def _write_volume(source: Path, path: Path) -> None:
         _write_mesh(source, path)
 
 
+def _write_field(source: Path, path: Path) -> None:
+    if path.suffix.lower() == ".safetensors":
+        shutil.copyfile(source.with_name(fields.FILE), path)
+    else:
+        _write_mesh(source, path)
+
+
 def _write_morph(source: Path, path: Path) -> None:
     morph.write_morph(morph.read_npz(source), path)
 
@@ -52,6 +59,7 @@ def _write_objects(source: Path, path: Path) -> None:
 # By the recipe's `output`.
 FORMS = {
     "mesh": Form("mesh.npz", _write_mesh, read_npz),
+    "field": Form("mesh.npz", _write_field, read_npz),
     "volume": Form("mesh.npz", _write_volume, read_npz),
     "morph": Form("morph.npz", _write_morph),
     "objects": Form(objects.FILE, _write_objects, _mesh_of_objects),

@@ -100,8 +100,8 @@ class Recipe:
     # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender;
     # "none" where the recipe is all it needs.
     input: ClassVar[str]
-    # "mesh", "volume" (a mesh and the octree that it is of), "morph", "picture" or "model": the form of the result,
-    # hence of OUT.
+    # "mesh", "field" or "volume" (a mesh, and the field or octree that it is of), "morph", "objects", "picture" or
+    # "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"
     # The kind of model, as its file says, that the parameter `model` takes or that training makes.
     model_kind: ClassVar[str] = ""

@@ -14,6 +14,7 @@ class Capture(Recipe):
 
     label: ClassVar[str] = "Capture"
     input: ClassVar[str] = "capture"
+    output: ClassVar[str] = "field"
     example: ClassVar[str] = "maquette capture transforms.json -o lego.glb"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "draft": {"seconds": 30.0, "resolution": 96, "faces": 10_000, "texture": 1024},

@@ -260,7 +260,7 @@ def _nothing_to_show(context: bpy.types.Context, made: Any) -> None:
 
 # By the recipe's `output`.
 _MESH = Form(_insert_mesh, _select, "{} is reconstructed")
-FORMS = {"mesh": _MESH, "volume": _MESH,
+FORMS = {"mesh": _MESH, "field": _MESH, "volume": _MESH,
          "objects": Form(_insert_objects, _select, "{} is made; its camera sees it as the photo does"),
          "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
          "picture": Form(_insert_picture, images.show, 'Image "{}" is ready'),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,41 @@ class Field(Protocol):
     def level_grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Values at lattice corners (X, Y, Z) float32, zero on the surface and negative inside, and their
         4×4 world_from_grid."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the field is made of, to be stored; single precision may come back with that of half.
+
+        Integers are int32, int64 or uint8.
+        """
+
+    def about(self) -> dict[str, Any]:
+        """What else it is made of, as JSON."""
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> Self:
+        """The field that `tensors` and `about` were taken of, on the tensors' device.
+
+        Both come from a file that anybody may have made: shapes and ranges are checked, and what does not fit raises
+        ValueError, KeyError, TypeError or RuntimeError.
+        """
+
+
+def packed(mask: Tensor) -> Tensor:
+    """A mask of any shape as bits, uint8."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
+
+
+def unpacked(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The mask of this shape whose bits these are; ValueError where their number is another."""
+    number = int(np.prod(shape, dtype=np.int64))
+    if bits.dtype != torch.uint8 or bits.ndim != 1 or len(bits) != -(-number // 8):
+        raise ValueError(f"{tuple(bits.shape)} bits do not make a mask of {shape}")
+    mask = np.unpackbits(bits.cpu().numpy(), count=number).astype(bool).reshape(shape)
+    return torch.from_numpy(mask).to(bits.device)
+
+
+def shaped(tensor: Tensor, *shape: int) -> Tensor:
+    """The tensor in single precision; ValueError where its shape is another."""
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"a tensor is {tuple(tensor.shape)} and should be {shape}")
+    return tensor.float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..kernels import density
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Camera, picture_rays
-from .common import Rendered
+from .common import Rendered, packed, shaped, unpacked
 
 REFERENCE = 128  # a voxel of the box's longest side over this has the optical thickness 1 per unit of density
 RENDER_STEP = 0.5  # voxels between the samples of a picture
@@ -137,3 +138,20 @@ class GridField:
         solid = values < 0
         values[binary_fill_holes(solid) & ~solid] = -1
         return values.clip(-1, 1), self.lattice.world_from_grid
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Field.tensors`: rows follow from the occupied cells, in the order of their corners."""
+        return {"occupied": packed(self.occupied), "table": self.rows.table[:, :density.USED],
+                "background": self.background}
+
+    def about(self) -> dict[str, Any]:
+        """See `Field.about`."""
+        return {"lattice": self.lattice.to_json()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> GridField:
+        """See `Field.from_tensors`."""
+        lattice = Lattice.from_json(about["lattice"])
+        field = cls(lattice, unpacked(tensors["occupied"], lattice.cells), shaped(tensors["background"], 3))
+        field.rows.table[:, :density.USED] = shaped(tensors["table"], len(field.corner_index), density.USED)
+        return field

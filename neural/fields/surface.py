@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from ..kernels import surface
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Camera, picture_rays
-from .common import Rendered
+from .common import Rendered, packed, shaped, unpacked
 
 RENDER_STEP = 0.5  # voxels between the samples of a picture
 
@@ -137,6 +139,30 @@ class SurfaceField:
     def level_grid(self) -> tuple[np.ndarray, np.ndarray]:
         """See `Field.level_grid`: signed distances in metres."""
         return (self.dense() * self.lattice.voxel).cpu().numpy(), self.lattice.world_from_grid
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Field.tensors`: the rows in the order of their corners."""
+        has_row = self.rows.row >= 0
+        order = self.rows.row[has_row].long()
+        return {"inside": packed(self.inside), "has_row": packed(has_row), "sdf": self.rows.sdf[order],
+                "color": self.rows.color[order]}
+
+    def about(self) -> dict[str, Any]:
+        """See `Field.about`."""
+        return {"lattice": self.lattice.to_json(), "band": self.band, "width": self.width}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], about: dict[str, Any]) -> SurfaceField:
+        """See `Field.from_tensors`."""
+        lattice, band, width = Lattice.from_json(about["lattice"]), float(about["band"]), float(about["width"])
+        if not (0 < band < math.inf and 0 < width < math.inf):
+            raise ValueError(f"a surface has a band of {band} and a width of {width} voxels")
+        corner_index = torch.nonzero(unpacked(tensors["has_row"], lattice.corners))
+        distances = 1 - 2 * unpacked(tensors["inside"], lattice.corners).float()
+        distances[tuple(corner_index.T)] = shaped(tensors["sdf"], len(corner_index))
+        field = cls(lattice, distances, band, width, corner_index)
+        field.rows.color.copy_(shaped(tensors["color"], len(corner_index), surface.COLORS))
+        return field
 
 
 def resample(values: Tensor, axes: list[Tensor]) -> Tensor:

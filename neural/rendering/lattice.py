@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+MOST_CELLS = 2**28  # of a lattice that a file states, twice as many as any recipe can ask for
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,20 @@ class Lattice:
         voxel = float((upper - lower).max()) / resolution
         cells = np.maximum(np.ceil((upper - lower) / voxel - 1e-6), 1).astype(int)
         return cls((lower + upper - cells * voxel) / 2, voxel, (int(cells[0]), int(cells[1]), int(cells[2])))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Lattice:
+        """What `to_json` has made; ValueError, KeyError or TypeError where it is none."""
+        lower, voxel = np.array([float(x) for x in values["lower"]]), float(values["voxel"])
+        x, y, z = (int(side) for side in values["cells"])
+        if lower.shape != (3,) or not np.isfinite(lower).all() or not 0 < voxel < math.inf:
+            raise ValueError(f"a lattice begins at {lower.tolist()} with voxels of {voxel} m")
+        if min(x, y, z) < 1 or x * y * z > MOST_CELLS:
+            raise ValueError(f"a lattice has {x} × {y} × {z} cells")
+        return cls(lower, voxel, (x, y, z))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"lower": self.lower.tolist(), "voxel": self.voxel, "cells": list(self.cells)}
 
     @property
     def corners(self) -> tuple[int, int, int]:

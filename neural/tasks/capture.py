@@ -11,6 +11,7 @@ from typing import Callable, Iterator
 import numpy as np
 
 from ...formats import capture as captures
+from ...formats import fields
 from ...formats.pictures import write_png
 from ...formats.mesh import Mesh, read_npz, write_npz
 from ...recipes.capture import Capture
@@ -19,6 +20,7 @@ from ..context import Context
 from ..evaluation.audit import audit
 from ..evaluation.metrics import compare
 from ..evaluation.pictures import psnr, ssim
+from ..fields import stored
 from ..fields.common import Field, Rendered
 from ..geometry.posed import PosedPicture
 from ..geometry.views import load_views
@@ -37,7 +39,7 @@ ORIGINAL = "original.npz"
 
 
 def run(context: Context) -> None:
-    """Read input/, write output/mesh.npz and output/preview.png, fill the report."""
+    """Read input/, write output/mesh.npz, the field and output/preview.png, fill the report."""
     recipe = context.recipe
     assert isinstance(recipe, Capture)
     with _timed(context, "read"):
@@ -47,6 +49,7 @@ def run(context: Context) -> None:
         context.stage("Training", 0.72)
         field = fit(views, recipe, seed=context.seed, device=context.device, box=box,
                     checkpoint=context.checkpoint, on_progress=context.progress, on_preview=context.preview)
+        stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
         of_field = _measure(context, views, field.render, ("psnr_db", "ssim"))
