@@ -48,6 +48,11 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     if "psnr_db" in report:
         ssim = f", SSIM {report['ssim']:.4f}" if "ssim" in report else ""
         found.append(("held-out views" if "views" in report else "fit", f"PSNR {report['psnr_db']:.2f} dB{ssim}"))
+    for name, key in (("depth of the field", "depth"), ("depth of the mesh", "mesh_depth")):
+        if key in report:
+            depth = report[key]
+            found.append((name, f"median error {depth['median_error']:.2%} ({depth['median_error_m']:.3g} m), "
+                                f"{depth['within']['1%']:.1%} of the pixels within 1 %"))
     if "faces" in mesh:
         found.append(("mesh", f"{mesh['faces']:,} faces, {mesh['components']:,} components, "
                               f"{mesh['open_edges']:,} open and {mesh['nonmanifold_edges']:,} non-manifold edges"))

@@ -20,13 +20,13 @@ from ..recipes import InputError, Recipe
 from ..recipes.image import Image as ImageRecipe
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import images, meshes, photos, solids, views, volumes
+from .original import rendered_surface
 
 Summary = dict[str, Any]
 Progress = Callable[[float, str], None]
 
 # The true surface of views that were rendered: the report compares the result with it.
 ORIGINAL = "original.npz"
-MOST_ORIGINAL_FACES = 2_000_000
 
 
 def silent(fraction: float, message: str) -> None:
@@ -105,17 +105,10 @@ def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_
         gathered = photos.gather(context.scene, folder)
     else:
         gathered = views.render(context.scene, recipe, folder, on_progress)
-        _write_original(context, recipe.to_json()["subject"], folder / ORIGINAL)
+        surface = rendered_surface(context.scene, recipe)
+        if surface:
+            write_npz(surface, folder / ORIGINAL)
     capture.write(gathered, folder / capture.FILE)
-
-
-def _write_original(context: bpy.types.Context, subject: str, path: Path) -> None:
-    depsgraph = context.evaluated_depsgraph_get()
-    things = [o for o in views.subject_objects(context.scene, subject)
-              if o.type in solids.SURFACES and not o.hide_render]
-    found = meshes.joined([meshes.mesh_from_object(o, depsgraph) for o in sorted(things, key=lambda o: o.name)])
-    if 0 < len(found.faces) <= MOST_ORIGINAL_FACES:
-        write_npz(found, path)
 
 
 # ---- volume: a Volume object, or the selected meshes, which the worker makes into a grid -------------------------

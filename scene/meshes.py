@@ -52,11 +52,16 @@ def blender_mesh(mesh: Mesh, name: str) -> bpy.types.Mesh:
 def mesh_from_object(thing: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Mesh:
     """The object with its modifiers as triangles in the world; empty where it has no surface."""
     evaluated = thing.evaluated_get(depsgraph)
+    return mesh_of_evaluated(evaluated, evaluated.matrix_world)
+
+
+def mesh_of_evaluated(evaluated: bpy.types.Object, matrix_world: Any) -> Mesh:
+    """An evaluated object, or an instance of it, as triangles in the world."""
     data = evaluated.to_mesh()
     if data is None:
         return Mesh(np.empty((0, 3)), np.empty((0, 3)))
     try:
-        return _triangles(data).transformed(np.array(evaluated.matrix_world, np.float64))
+        return _triangles(data).transformed(np.array(matrix_world, np.float64))
     finally:
         evaluated.to_mesh_clear()
 

@@ -18,6 +18,7 @@ from ...recipes.capture import Capture
 from ...recipes.errors import InputError
 from ..context import Context
 from ..evaluation.audit import audit
+from ..evaluation.depth import depth_figures, depth_pairs
 from ..evaluation.metrics import compare
 from ..evaluation.pictures import psnr, ssim
 from ..fields import stored
@@ -52,7 +53,7 @@ def run(context: Context) -> None:
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
-        of_field = _measure(context, views, field.render, ("psnr_db", "ssim"))
+        of_field = _measure(context, views, field.render)
     with _timed(context, "extract"):
         context.stage("Extracting the surface", 0.82)
         mesh = _surface(context, field, recipe)
@@ -62,8 +63,8 @@ def run(context: Context) -> None:
     with _timed(context, "check"):
         context.stage("Measuring the mesh", 1.0)
         context.report["mesh"] = audit(mesh)
-        of_mesh = _measure(context, views, partial(raster.render, mesh), ("mesh_psnr_db", "mesh_ssim"))
-        _compare_with_original(context, mesh)
+        of_mesh = _measure(context, views, partial(raster.render, mesh), "mesh_")
+        _compare_with_original(context, mesh, views)
         _preview(context, views, of_field, of_mesh)
     write_npz(mesh, context.output / "mesh.npz")
 
@@ -89,10 +90,10 @@ def _views(context: Context, recipe: Capture) -> tuple[list[PosedPicture], np.nd
 
 
 def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],
-             names: tuple[str, str]) -> dict[str, np.ndarray]:
-    """Render the held-out views over white; report the means of their PSNR and SSIM under `names`."""
+             prefix: str = "") -> dict[str, np.ndarray]:
+    """Render the held-out views over white; report the means of their PSNR and SSIM, and the errors of their depth."""
     renderings: dict[str, np.ndarray] = {}
-    scores = []
+    scores, depths = [], [np.empty((0, 2), np.float32)]
     held_out = [v for v in views if v.split == "test"]
     for i, view in enumerate(held_out):
         height, width = view.rgba_srgb.shape[:2]
@@ -100,10 +101,14 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
         renderings[view.name] = over_white(rendered.rgb_srgb, rendered.alpha)
         truth = over_white(view.rgba_srgb[..., :3], view.rgba_srgb[..., 3])
         scores.append((psnr(renderings[view.name], truth), ssim(renderings[view.name], truth)))
+        depths.append(depth_pairs(view, rendered.depth))
         context.progress((i + 1) / len(held_out))
     if scores:
-        for name, value in zip(names, np.mean(scores, axis=0), strict=True):
-            context.report[name] = round(float(value), 4)
+        for name, value in zip(("psnr_db", "ssim"), np.mean(scores, axis=0), strict=True):
+            context.report[prefix + name] = round(float(value), 4)
+    pairs = np.concatenate(depths)
+    if len(pairs):
+        context.report[f"{prefix}depth"] = depth_figures(pairs)
     return renderings
 
 
@@ -132,10 +137,10 @@ def _textured(context: Context, mesh: Mesh, views: list[PosedPicture], recipe: C
     return bake(mesh, [v for v in views if v.split == "train"], recipe.texture)
 
 
-def _compare_with_original(context: Context, mesh: Mesh) -> None:
+def _compare_with_original(context: Context, mesh: Mesh, views: list[PosedPicture]) -> None:
     path: Path = context.input / ORIGINAL
     if path.exists():
-        context.report["truth"] = compare(mesh, read_npz(path))
+        context.report["truth"] = compare(mesh, read_npz(path), views=views)
 
 
 def _preview(context: Context, views: list[PosedPicture], *renderings: dict[str, np.ndarray]) -> None:

@@ -354,6 +354,29 @@ def check_a_swap_keeps_what_is_the_artists() -> None:
     assert twin.data == made.data
 
 
+def check_the_original_is_what_renders_show() -> None:
+    """Modifiers as they render, instances, all of the subject's objects; nothing that is hidden in renders."""
+    scene = bpy.context.scene
+    small_scene()
+    soft = scene.objects["Cube"].modifiers.new("Soft", "SUBSURF")
+    soft.levels, soft.render_levels = 0, 2
+    add_cube("Hidden", (0, 0, 4)).hide_render = True
+    part_of = add_cube("Part")
+    library = bpy.data.collections.new("Library")
+    scene.collection.objects.unlink(part_of)
+    library.objects.link(part_of)
+    for i in range(2):
+        copy = bpy.data.objects.new(f"Copy {i}", None)
+        copy.instance_type, copy.instance_collection, copy.location = "COLLECTION", library, (3 * i + 3, 0, 0)
+        scene.collection.objects.link(copy)
+    bpy.context.view_layer.update()
+    before = everything(scene)
+    mesh = part("scene.original").rendered_surface(scene, capture_recipe())
+    assert everything(scene) == before
+    assert len(mesh.faces) == 6 * 16 * 2 + 2 * 12, len(mesh.faces)
+    np.testing.assert_allclose(mesh.vertices.max(axis=0), (7, 1, 1), atol=1e-5)
+
+
 def check_a_mesh_is_read_with_its_modifiers_in_the_world() -> None:
     cube = add_cube(place=(5, 0, 0))
     cube.scale = (-1, 1, 1)
