@@ -26,7 +26,8 @@ _BY_BLENDER = (".blend", ".vdb")
 # The forms of OUT by what the task's result is.
 _MESHES = (".blend", ".glb", ".obj", ".ply", ".stl", ".npz")
 ENDINGS = {"mesh": _MESHES, "field": (*_MESHES, ".safetensors"), "volume": (*_MESHES, ".octree", ".vdb"),
-           "morph": _MESHES, "objects": _MESHES, "picture": (".png",), "model": (".safetensors",)}
+           "morph": _MESHES, "objects": _MESHES, "picture": (".png",), "pictures": ("", ".png"),
+           "model": (".safetensors",)}
 _COMPANIONS = {".obj": (".mtl", ".png")}
 
 OnStatus = Callable[[Status], None]
@@ -90,6 +91,8 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
     path = store.new_job_path(request.task)
     try:
         recipe, summary = _gather(request, recipe, words, Job(path), on_status)
+        if request.out:
+            recipe = recipe.for_out(request.out.suffix.lower())
         return Job.create(path, recipe, seed=request.seed, device=request.device, summary=summary,
                           target=_target(request))
     except KeyboardInterrupt:
@@ -111,17 +114,38 @@ def _needs_blender(request: Request) -> bool:
 
 def _check_out(request: Request, out: Path, endings: tuple[str, ...]) -> None:
     if out.suffix.lower() not in endings:
-        raise InputError(f"out: {out.name!r} does not end in one of {' '.join(endings)}; the ending chooses the form")
+        raise InputError(f"out: {out.name!r} {_should_be(endings)}; the ending chooses the form")
     if request.report_path(out).absolute() in [path.absolute() for path in (out, *_companions(out))]:
         raise InputError(f"report: {request.report_path(out)} is where the result goes; give it another name")
     for path in (out, request.report_path(out), *_companions(out)):
-        check_writable(path.absolute())
-        if path.exists() and not request.overwrite:
+        if path == out and not out.suffix:
+            check_folder(out.absolute())
+        else:
+            check_writable(path.absolute())
+        if _is_there(path) and not request.overwrite:
             raise InputError(f"out: {path} exists; give --overwrite or another name")
+
+
+def _should_be(endings: tuple[str, ...]) -> str:
+    """What is said of an OUT that has none of these endings; none at all is a folder's."""
+    named = " ".join(ending for ending in endings if ending)
+    return f"is no folder's name and does not end in {named}" if "" in endings else f"does not end in one of {named}"
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something that writing would replace."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def _companions(out: Path) -> list[Path]:
     return [out.with_suffix(ending) for ending in _COMPANIONS.get(out.suffix.lower(), ())]
+
+
+def check_folder(path: Path) -> None:
+    """InputError or MachineError where no folder can be made at `path`, or nothing written into the one there is."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"out: {path} is a file; name a folder")
+    check_writable((path if path.is_dir() else path.parent) / f"{path.name}.part")
 
 
 def check_writable(path: Path) -> None:
@@ -211,10 +235,13 @@ def deliver(job: Job, on_status: OnStatus = silent) -> None:
                       on_progress=lambda fraction, message: on_status(
                           Status("running", "Writing", fraction, message=message)))
     else:
-        made = sorted(job.result_files().iterdir(), key=lambda path: path.name == out.name)  # OUT itself comes last
-        _refuse_existing(job, [report, *(out.with_name(path.name) for path in made)])
-        for path in made:
-            files.atomic_write(out.with_name(path.name), path.read_bytes())
+        folder = job.result_files()
+        made = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == out.name)
+        wanted = {path: out.parent / path.relative_to(folder) for path in made}  # OUT itself comes last
+        _refuse_existing(job, [report, *wanted.values()])
+        for path, place in wanted.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            files.atomic_write(place, path.read_bytes())
     files.atomic_write(report, (json.dumps(job.report(), indent=1) + "\n").encode())
 
 

@@ -142,7 +142,8 @@ def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     if recipe.words()[0] == "train":
         parser.add_argument("--data", nargs="+", type=Path, metavar="FOLDER", default=[], help="the same as INPUT")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT",
-                        help=f"the result; its ending chooses the form: {' '.join(api.ENDINGS[recipe.output])}")
+                        help="the result; its ending chooses the form: "
+                             + " ".join(ending or "none (a folder)" for ending in api.ENDINGS[recipe.output]))
     parser.add_argument("--preset", choices=PRESETS, help="a set of parameters; those given beside it win")
     parser.add_argument("--recipe", type=Path, metavar="FILE.json", help="parameters from a recipe or a report")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")

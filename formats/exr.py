@@ -1,7 +1,8 @@
 """The channels of OpenEXR files of rendered views: one layer or Blender's multilayer ones.
 
 Names are those of Blender, LAYER.PASS.CHANNEL such as ViewLayer.Combined.R, ViewLayer.Depth.Z (V in newer
-versions) and ViewLayer.Normal.X, or bare R, G, B, A and Z of a single layer.
+versions) and ViewLayer.Normal.X, or bare R, G, B, A and Z of a single layer. A depth map by itself is Y,
+the one channel that every program shows.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ def read_channels(path: Path) -> Channels:
     return channels
 
 
+def write_channels(path: Path, channels: Channels) -> None:
+    """Write float32 channels (H, W) without loss."""
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    pixels = {name: np.ascontiguousarray(values, np.float32) for name, values in channels.items()}
+    with OpenEXR.File(header, pixels) as file:
+        file.write(str(path))
+
+
 def color(channels: Channels) -> tuple[np.ndarray, bool]:
     """Linear premultiplied (H, W, 4) float32, and whether there is an alpha channel; ValueError without colour."""
     rgb = _find_all(channels, *((f"Combined.{c}", c) for c in "RGB"))
@@ -41,7 +52,7 @@ def color(channels: Channels) -> tuple[np.ndarray, bool]:
 
 def depth(channels: Channels) -> np.ndarray | None:
     """Depth along the axis, (H, W) float32 metres, NaN is unknown."""
-    values = _find(channels, "Depth.Z", "Depth.V", "Z", "V")
+    values = _find(channels, "Depth.Z", "Depth.V", "Z", "V", "Y")
     if values is None:
         return None
     return np.where((values > 0) & (values < _FARTHEST), values, np.nan).astype(np.float32)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +13,10 @@ from ..recipes.errors import InputError
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import capture as captures
 from .cameras import check_views
+from .fields import gather_field
 from .folder import read_capture
 from .model import take_model
+from .paths import link_file
 from .photos import gather_photos
 from .pictures import PICTURE, picture_size
 from .shapes import gather_shapes
@@ -59,7 +59,7 @@ def gather_picture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
         raise InputError(f"input: {len(paths)} inputs are given; a picture's task takes one")
     width, height = picture_size(paths[0])
     input_folder.mkdir(parents=True, exist_ok=True)
-    _link(paths[0], input_folder / f"{PICTURE}{paths[0].suffix.lower()}")
+    link_file(paths[0], input_folder / f"{PICTURE}{paths[0].suffix.lower()}")
     return {"width": width, "height": height}
 
 
@@ -81,7 +81,7 @@ def gather_ends(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> di
 
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
     "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "photos": gather_photos,
-    "solids": gather_solids,
+    "solids": gather_solids, "field": gather_field,
     "shapes": gather_shapes, "ends": gather_ends, "none": gather_nothing}
 
 
@@ -94,18 +94,5 @@ def _taken(view: captures.View, number: int, source: Path, target: Path) -> capt
         if path is not None:
             end = ("" if role == "picture" else f".{role}") + Path(path).suffix.lower()
             taken[role] = f"pictures/{stem}{end}"
-            _link(source / path, target / taken[role])
+            link_file(source / path, target / taken[role])
     return replace(view, **taken)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        try:
-            shutil.copyfile(source, target)
-        except OSError as error:
-            if os.access(source, os.R_OK):
-                raise  # the job's disk is at fault, which the caller explains
-            raise InputError(f"picture: {source} cannot be copied ({error.strerror}); "
-                             "make it readable or leave it out") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -77,3 +78,17 @@ def view_names(pictures: Iterable[Path]) -> list[str]:
             name, number = f"{base}.{number:03d}", number + 1
         names[name] = None
     return list(names)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, a copy of it where the file system cannot do that."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            if os.access(source, os.R_OK):
+                raise  # the target's disk is at fault, which the caller explains
+            raise InputError(f"input: {source} cannot be copied ({error.strerror}); "
+                             "make it readable or leave it out") from error

@@ -111,9 +111,16 @@ class Picture:
 
     def straight(self) -> np.ndarray:
         """(H, W, 4) uint8 sRGB with straight alpha."""
-        alpha = self.rgba_srgb[..., 3:]
-        rgb = np.divide(self.rgba_srgb[..., :3], alpha, out=np.zeros_like(self.rgba_srgb[..., :3]), where=alpha > 0)
-        return (np.concatenate((rgb, alpha), axis=-1).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        return straight(self.rgba_srgb)
+
+
+def straight(pixels: np.ndarray) -> np.ndarray:
+    """Colour, premultiplied where there is alpha, (H, W, 3 or 4) float 0 to 1: uint8 with straight alpha."""
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3:]
+        colour = np.divide(pixels[..., :3], alpha, out=np.zeros_like(pixels[..., :3]), where=alpha > 0.5 / 255)
+        pixels = np.concatenate([colour, alpha], axis=-1)
+    return (pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def read_picture(path: Path, longest_side: int | None = None, *, upright: bool = False) -> Picture:

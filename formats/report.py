@@ -53,6 +53,9 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             depth = report[key]
             found.append((name, f"median error {depth['median_error']:.2%} ({depth['median_error_m']:.3g} m), "
                                 f"{depth['within']['1%']:.1%} of the pixels within 1 %"))
+    if "pictures" in report:
+        taken = report["pictures"]
+        found.append(("pictures", f"{taken['count']} of {taken['width']}×{taken['height']} px"))
     if "faces" in mesh:
         found.append(("mesh", f"{mesh['faces']:,} faces, {mesh['components']:,} components, "
                               f"{mesh['open_edges']:,} open and {mesh['nonmanifold_edges']:,} non-manifold edges"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import fields, morph, objects, octree
+from . import fields, morph, objects, octree, renders
 from .mesh import Mesh, read_npz
 from .meshes import joined, write_mesh, write_meshes
 from .volume import OCTREE
@@ -64,5 +64,6 @@ FORMS = {
     "morph": Form("morph.npz", _write_morph),
     "objects": Form(objects.FILE, _write_objects, _mesh_of_objects),
     "picture": Form("picture.png", shutil.copyfile),
+    "pictures": Form(renders.FOLDER, renders.write_out),
     "model": Form("model.safetensors", shutil.copyfile),
 }

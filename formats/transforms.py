@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,32 @@ def read_transforms(path: Path) -> Capture:
     return Capture(read.folder, tuple(views), points=points, warnings=tuple(read.warnings))
 
 
+def read_cameras(path: Path) -> tuple[View, ...]:
+    """The cameras of a transforms file, in its order; their pictures may be absent where it states their size."""
+    read = _Reading(Path(os.path.abspath(path.parent)), needs_pictures=False)
+    views = read.views(_load(path), path.name, "train")
+    names = view_names(Path(view.picture) for view in views)
+    return tuple(replace(view, name=name) for view, name in zip(views, names, strict=True))
+
+
+def write_transforms(views: Sequence[View], path: Path) -> None:
+    """A transforms file of pinhole cameras with their pictures, depth and normal maps, as nerfstudio reads it."""
+    frames = []
+    for view in views:
+        c = view.camera
+        frame = {"file_path": view.picture, "w": c.width, "h": c.height, "fl_x": c.fx, "fl_y": c.fy, "cx": c.cx,
+                 "cy": c.cy, "depth_file_path": view.depth, "normal_file_path": view.normal,
+                 "transform_matrix": np.asarray(view.world_from_camera).tolist()}
+        frames.append({key: value for key, value in frame.items() if value is not None})
+    path.write_text(json.dumps({"camera_model": "PINHOLE", "frames": frames}, indent=1), encoding="utf-8")
+
+
 @dataclass
 class _Reading:
     """What is gathered while the files of one capture are read."""
 
     folder: Path
+    needs_pictures: bool = True
     finder: PictureFinder = field(default_factory=PictureFinder)
     missing: list[str] = field(default_factory=list)
     total: int = 0
@@ -73,9 +95,10 @@ class _Reading:
             picture = self._find(frame["file_path"], f"{file}: file_path")
             where = f"{file}: {frame['file_path']}"
             self.total += 1
-            if picture is None:
+            if picture is None and self.needs_pictures:
                 self.missing.append(str(frame["file_path"]))
                 continue
+            picture = picture or str(frame["file_path"])
             found.append(View(
                 name=picture, camera=_camera({**text, **frame}, self.folder / picture, where),
                 world_from_camera=cameras.rigid(frame["transform_matrix"], where), picture=picture,
@@ -89,7 +112,7 @@ class _Reading:
 
     def _beside(self, frame: dict, key: str, where: str) -> str | None:
         """The mask or depth map of a frame, which must exist where it is named."""
-        if frame.get(key) is None:
+        if frame.get(key) is None or not self.needs_pictures:
             return None
         found = self._find(frame[key], where)
         if found is None:
@@ -143,6 +166,8 @@ def _camera(values: dict[str, Any], picture: Path, where: str) -> Camera:
 
     w, h = number("w"), number("h")
     if w is None or h is None:
+        if not picture.is_file():
+            raise InputError(f"{where}: it has no w and h, and there is no picture to tell them; give them in pixels")
         w, h = picture_size(picture)
     if not math.isfinite(w) or not math.isfinite(h):
         raise InputError(f"{where}: w and h are {w} and {h}; give the picture's size in pixels")

@@ -100,8 +100,8 @@ class Recipe:
     # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender;
     # "none" where the recipe is all it needs.
     input: ClassVar[str]
-    # "mesh", "field" or "volume" (a mesh, and the field or octree that it is of), "morph", "objects", "picture" or
-    # "model": the form of the result, hence of OUT.
+    # "mesh", "field" or "volume" (a mesh, and the field or octree that it is of), "morph", "objects", "picture",
+    # "pictures" (a folder of them) or "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"
     # The kind of model, as its file says, that the parameter `model` takes or that training makes.
     model_kind: ClassVar[str] = ""
@@ -145,6 +145,10 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def for_out(self, ending: str) -> Recipe:
+        """The recipe where OUT has this ending, which may hold less than the recipe would make."""
+        return self
 
     def estimate(self, summary: dict[str, Any]) -> Estimate:
         """What a job with an input of this `summary` (see `formats.inputs`) needs."""

@@ -130,7 +130,7 @@ def test_what_is_no_field_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a safetensors file"):
         stored.load(path, CPU)
     write_model(Model({}, {"kind": "image"}), path)
-    with pytest.raises(InputError, match="of kind 'image', and a field's task takes one of kind 'field'"):
+    with pytest.raises(InputError, match="of kind 'image', and render takes one of kind 'field'"):
         stored.load(path, CPU)
 
 

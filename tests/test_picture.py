@@ -15,10 +15,9 @@ import safetensors
 import torch
 from maquette import api, cli
 from maquette.formats.inputs import gather
-from maquette.formats.pictures import picture_size, png, read_picture
+from maquette.formats.pictures import picture_size, png, read_picture, straight
 from maquette.neural.evaluation.pictures import psnr
 from maquette.neural.fields.picture import (FourierFeatures, Sine, extent_of, make_network, pixel_centres, sample)
-from maquette.neural.tasks.picture import straight
 from maquette.neural.training.loop import FILE, Checkpoint
 from maquette.neural.training.picture import PictureTrainer, fit_picture, over_white
 from maquette.recipes import Cancelled, InputError

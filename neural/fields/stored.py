@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
+from ...formats.fields import KIND
 from ...formats.model import Model, check_kind, read_model, write_model
 from ...recipes.errors import InputError
 from .common import Field
-
-KIND = "field"  # of the models that are fields
 
 
 def save(field: Field, path: Path) -> None:
@@ -30,7 +29,7 @@ def save(field: Field, path: Path) -> None:
 
 def load(path: Path, device: torch.device) -> Field:
     """Read what `save` has written; InputError in one line where the file is anything else, or damaged."""
-    check_kind(path, KIND, "a field's task")
+    check_kind(path, KIND, "render")
     model = read_model(path)
     cls = _class(model.about.get("field"), path)
     tensors = {name: torch.from_numpy(values).to(device) for name, values in model.arrays.items()}

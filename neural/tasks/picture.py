@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ...formats.pictures import PICTURE, read_picture, write_png
+from ...formats.pictures import PICTURE, read_picture, straight, write_png
 from ...formats.results import FORMS
 from ...recipes.errors import InputError
 from ...recipes.picture import LONGEST_SIDE, Picture
@@ -66,12 +66,3 @@ def _sampled(context: Context, network: nn.Module, fitted: tuple[int, int], size
     samples = max(math.ceil(before / after - 1e-6) for before, after in zip(fitted, size, strict=True))
     return sample(network, *size, extent_of(*fitted), samples=max(samples, 1), device=context.device,
                   on_progress=context.progress)
-
-
-def straight(pixels: np.ndarray) -> np.ndarray:
-    """Colour, premultiplied where there is alpha, (H, W, 3 or 4) float 0 to 1: uint8 with straight alpha."""
-    if pixels.shape[2] == 4:
-        alpha = pixels[..., 3:]
-        colour = np.divide(pixels[..., :3], alpha, out=np.zeros_like(pixels[..., :3]), where=alpha > 0.5 / 255)
-        pixels = np.concatenate([colour, alpha], axis=-1)
-    return (pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8)
