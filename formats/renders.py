@@ -35,7 +35,8 @@ def named(views: Sequence[View], passes: bool) -> list[View]:
         stems = [f"{number:04d}_{stem}" for number, stem in enumerate(stems, 1)]
     return [replace(view, picture=f"{IMAGES}/{stem}.png", mask=None,
                     depth=f"{DEPTH}/{stem}.exr" if passes else None,
-                    normal=f"{NORMALS}/{stem}.exr" if passes else None) for view, stem in zip(views, stems, strict=True)]
+                    normal=f"{NORMALS}/{stem}.exr" if passes else None)
+            for view, stem in zip(views, stems, strict=True)]
 
 
 def is_written(folder: Path, view: View) -> bool:

@@ -21,20 +21,20 @@ class Render(Recipe):
     example: ClassVar[str] = "maquette render lego.safetensors -o turntable"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"size": 256}, "best": {"size": 1024}}
 
-    cameras: str = param("", "Whose view is rendered: on the command line a transforms.json or the folder of a capture, "
-                             "in Blender a camera's name; empty is a turntable around the field")
+    cameras: str = param("", "Whose view is rendered: on the command line a transforms.json or the folder of a "
+                             "capture, in Blender a camera's name; empty is a turntable around the field")
     frames: int = param(0, "How many pictures; 0 is 60 of a turntable, and one for each camera that is given",
                         min=0, max=10_000)
     size: int = param(0, "Longest side of the pictures; 0 is the cameras' own, and 512 px for a turntable",
                       unit="px", min=0, max=8192)
-    elevation: float = param(20.0, "How far above the horizon a turntable's camera stands", unit="°", min=-90.0, max=90.0,
-                             group="Turntable")
+    elevation: float = param(20.0, "How far above the horizon a turntable's camera stands", unit="°", min=-90.0,
+                             max=90.0, group="Turntable")
     distance: float = param(0.0, "Of a turntable's camera from the middle of the field; 0 shows the field as a whole",
                             unit="m", min=0.0, max=1e6, group="Turntable")
     lens: float = param(50.0, "Focal length of a turntable's camera, on a sensor 36 mm wide", unit="mm", min=1.0,
                         max=1000.0, group="Turntable")
-    passes: bool = param(True, "Write depth (metres along the camera's axis, 0 where nothing is seen) and world normals, "
-                               "too, as OpenEXR", advanced=True)
+    passes: bool = param(True, "Write depth (metres along the camera's axis, 0 where nothing is seen) and world "
+                               "normals, too, as OpenEXR", advanced=True)
 
     def for_out(self, ending: str) -> Render:
         return replace(self, frames=1) if ending == ".png" else self

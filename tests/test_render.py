@@ -226,7 +226,7 @@ def test_views_of_one_name_in_several_folders_get_files_of_their_own() -> None:
 @pytest.mark.parametrize(("text", "says"), [
     ("[]", "has no list of frames"),
     ('{"fl_x": 5, "frames": [{"file_path": "a", "transform_matrix": 3}]}', "it has no w and h"),
-    ('{"w": 4, "h": 4, "fl_x": 5, "frames": [{"file_path": "../a", "transform_matrix": 3}]}', "leads out of the folder"),
+    ('{"w": 4, "h": 4, "fl_x": 5, "frames": [{"file_path": "../a", "transform_matrix": 3}]}', "leads out of"),
     ('{"w": 4, "h": 4, "fl_x": 5, "frames": [{"file_path": "a", "transform_matrix": 3}]}', "is not 4×4 numbers"),
 ])
 def test_cameras_that_are_none_are_refused(field: Path, tmp_path: Path, text: str, says: str) -> None:
@@ -278,7 +278,8 @@ def test_one_picture_of_a_jobs_field_is_the_first_cameras(field: Path, tmp_path:
 
 @pytest.mark.parametrize(("out", "says"), [("x.jpg", "is no folder's name and does not end in .png"),
                                            ("file", "is a file; name a folder")])
-def test_an_out_that_is_neither_folder_nor_picture_is_refused(field: Path, tmp_path: Path, out: str, says: str) -> None:
+def test_an_out_that_is_neither_folder_nor_picture_is_refused(field: Path, tmp_path: Path, out: str,
+                                                              says: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=says):
         api.render(field, out=tmp_path / out)

@@ -12,7 +12,8 @@ SENSOR_MM = 36.0  # width of the sensor that focal lengths refer to
 MARGIN = 1.05  # the whole box takes the picture's side over this
 
 
-def turntable(box: np.ndarray, frames: int, size: int, elevation: float, lens: float, distance: float = 0.0) -> list[View]:
+def turntable(box: np.ndarray, frames: int, size: int, elevation: float, lens: float,
+              distance: float = 0.0) -> list[View]:
     """`frames` views of a world-aligned box (2, 3) from all sides, pictures of `size` pixels a side.
 
     The camera stands `elevation` degrees above the horizon and `distance` from the box's middle, and turns
