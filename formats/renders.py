@@ -72,6 +72,12 @@ def images_in(folder: Path) -> list[Path]:
     return sorted((folder / IMAGES).glob("[!.]*.png"))
 
 
+def passes_of(folder: Path, image: Path) -> dict[str, Path]:
+    """The files of depth and normals that go with a picture, where there are some, by what they are."""
+    files = {words: folder / words / f"{image.stem}.exr" for words in (DEPTH, NORMALS)}
+    return {words: path for words, path in files.items() if path.is_file()}
+
+
 def write_out(source: Path, path: Path) -> None:
     """The folder as another, or its first picture where `path` ends in .png."""
     if path.suffix.lower() == ".png":
@@ -80,6 +86,7 @@ def write_out(source: Path, path: Path) -> None:
     for file in _files(source):
         target = path / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
         link_file(file, target)
 
 

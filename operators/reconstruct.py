@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -34,11 +35,11 @@ def _print(status: Status) -> None:
     print(f"maquette {status.fraction:4.0%} {status.stage} {status.message}", flush=True)
 
 
-def unready(context: bpy.types.Context, task: str) -> str:
-    """Why a task cannot be started here, in a few words; empty where it can. Cheap enough for every redraw."""
+def unready(context: bpy.types.Context, recipe_here: Callable[[], Recipe]) -> str:
+    """Why a recipe cannot be started here, in a few words; empty where it can. Cheap enough for every redraw."""
     try:
         environment.backend_python(context)
-        recipe = properties.recipe_in(context.scene, task)
+        recipe = recipe_here()
         inputs.source(recipe).ready(context, recipe)
     except MaquetteError as problem:
         return str(problem)
@@ -56,7 +57,7 @@ def operator_of(recipe: type[Recipe]) -> type:
 
         @classmethod
         def poll(cls, context: bpy.types.Context) -> bool:
-            why = unready(context, task)
+            why = unready(context, lambda: properties.recipe_in(context.scene, task))
             if why:
                 cls.poll_message_set(why)
             return not why

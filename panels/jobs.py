@@ -113,7 +113,17 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
             row.label(text=value)
         if thing.get("maquette_task") == "image":
             self.layout.operator("maquette.view_photo", icon="CAMERA_DATA")
+        if has_field(thing):
+            column = self.layout.column(align=True)
+            column.operator("maquette.turntable", icon="FILE_REFRESH")
+            column.operator("maquette.render_field", icon="RENDER_STILL")
         self.layout.operator("maquette.reconstruct_again", icon="FILE_REFRESH")
+
+
+def has_field(thing: Any) -> bool:
+    """Whether an object comes from a task that leaves a field."""
+    recipe = tasks().get(thing.get("maquette_task", ""))
+    return recipe is not None and recipe.output == "field"
 
 
 def recipe_rows(text: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from ..recipes import Parameter, Recipe
 
 # Texts that name a data block, by the parameter's name: searched for instead of typed.
 NAMES_OF: dict[str, tuple[str, Any]] = {"subject": ("collections", "OUTLINER_COLLECTION"),
-                                        "image": ("images", "IMAGE_DATA")}
+                                        "image": ("images", "IMAGE_DATA"), "cameras": ("objects", "CAMERA_DATA")}
 
 
 def draw(layout: Any, settings: Any, recipe: type[Recipe]) -> None:

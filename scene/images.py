@@ -13,6 +13,7 @@ from ..formats.pictures import png, srgb_from_linear
 from ..recipes import InputError
 from .compat import fitting_name
 
+FRAMES_KEY = "maquette_frames"  # of an image sequence, how many pictures it has
 # What has pixels of its own; of the others only a render or a player makes some.
 STILL = {"FILE", "GENERATED"}
 # Endings of files that the backend reads as Blender does.
@@ -87,17 +88,30 @@ def as_rgba(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([colour, alpha], axis=-1)
 
 
-def read(path: Path, name: str) -> bpy.types.Image:
+def read(path: Path, name: str, colorspace: str = "sRGB") -> bpy.types.Image:
     """A picture's file as a new image that is packed into the .blend."""
+    image = _loaded(path, name, colorspace)
+    image.pack()
+    image.filepath_raw = ""  # the job's folder may be cleaned up
+    return image
+
+
+def sequence(paths: list[Path], name: str) -> bpy.types.Image:
+    """Files 0001, 0002 … of one folder as an image sequence, whose first picture is the scene's frame 1."""
+    image = _loaded(paths[0], name, "sRGB")
+    image.source = "SEQUENCE"
+    image[FRAMES_KEY] = len(paths)
+    return image
+
+
+def _loaded(path: Path, name: str, colorspace: str) -> Any:
     try:
         image: Any = bpy.data.images.load(str(path))
     except RuntimeError as problem:
         raise InputError(f"job: the result {path} cannot be read ({' '.join(str(problem).split())}); "
                          "resume the job or run it again") from None
     image.name = fitting_name(name)
-    image.colorspace_settings.name = "sRGB"
-    image.pack()
-    image.filepath_raw = ""  # the job's folder may be cleaned up
+    image.colorspace_settings.name = colorspace
     image.use_fake_user = True  # else saving the file would drop it
     return image
 
@@ -107,4 +121,8 @@ def show(context: bpy.types.Context, image: bpy.types.Image) -> None:
     for area in editors(context)[:1]:
         space: Any = area.spaces.active
         space.image = image
+        if image.source == "SEQUENCE":
+            user = space.image_user
+            user.frame_start, user.frame_offset, user.frame_duration = 1, 0, image[FRAMES_KEY]
+            user.use_cyclic = user.use_auto_refresh = True
         area.tag_redraw()

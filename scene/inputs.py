@@ -19,7 +19,7 @@ from ..formats.shapes import write_shapes
 from ..recipes import InputError, Recipe
 from ..recipes.image import Image as ImageRecipe
 from ..recipes.shape_interpolate import ShapeInterpolate
-from . import images, meshes, photos, solids, views, volumes
+from . import fields, images, meshes, photos, solids, views, volumes
 from .original import rendered_surface
 
 Summary = dict[str, Any]
@@ -276,6 +276,7 @@ SOURCES = {
                           "sources": [images.chosen(context, recipe.to_json()["image"]).name]}),
     "photos": Source(photos_ready, photos_summary, gather_photos, origin=nothing),
     "solids": Source(solids_ready, solids_summary, gather_solids, origin=selected_names),
+    "field": Source(fields.ready, fields.summary, fields.gather, origin=fields.origin),
     "shapes": Source(shapes_ready, shapes_summary, gather_shapes),
     "ends": Source(ends_ready, ends_summary, gather_ends, origin=end_names),
     "none": Source(lambda context, recipe: None, lambda context, recipe: {},

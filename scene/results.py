@@ -13,6 +13,7 @@ import bpy
 
 from ..formats import morph as morphs
 from ..formats import objects as formats_objects
+from ..formats import renders
 from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
@@ -25,6 +26,7 @@ JOB_KEY = "maquette_job"
 TASK_KEY = "maquette_task"
 RECIPE_KEY = "maquette_recipe"
 SOURCES_KEY = "maquette_sources"
+FOLDER_KEY = "maquette_folder"  # the job's, where its field stays until it is cleaned up
 COLLECTION = "Maquette"
 
 
@@ -121,6 +123,7 @@ def _mark(thing: Any, job: Done) -> None:
     """Store on a data block what it was made by."""
     report = job.report()
     thing[JOB_KEY] = job.path.name
+    thing[FOLDER_KEY] = str(job.path)
     thing[TASK_KEY] = report["task"]
     thing[RECIPE_KEY] = json.dumps(report["recipe"])
     if "sources" in job.target:
@@ -235,6 +238,34 @@ def _insert_picture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.typ
     return image
 
 
+def _insert_pictures(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Image:
+    """One picture as an image of the file, beside those of its depth and normals; several as an image sequence."""
+    report = job.report()
+    seen_by = report["recipe"]["cameras"] or "turntable"
+    name = " ".join([*job.target.get("sources", []), seen_by])
+    folder = job.output / renders.FOLDER
+    found = renders.images_in(folder)
+    if len(found) > 1:
+        image = images.sequence(renders.images_in(_kept(job, folder)), name)
+    else:
+        image = images.read(found[0], name)
+        for words, path in renders.passes_of(folder, found[0]).items():
+            images.read(path, f"{name} {words}", "Non-Color")
+    _mark(image, job)
+    return image
+
+
+def _kept(job: Done, folder: Path) -> Path:
+    """A copy of a job's pictures beside the jobs, where cleaning up does not reach: no .blend can hold a sequence."""
+    kept = job.path.parent.with_name("pictures") / job.path.name
+    try:
+        renders.write_out(folder, kept)
+    except OSError as problem:
+        raise InputError(f"pictures: {kept} cannot be written ({problem.strerror}); free some space, then insert the "
+                         "result again") from None
+    return kept
+
+
 # ---- models ------------------------------------------------------------------------------------------------------
 
 def _keep_model(scene: bpy.types.Scene, job: Done, replaces: str) -> Path:
@@ -264,4 +295,5 @@ FORMS = {"mesh": _MESH, "field": _MESH, "volume": _MESH,
          "objects": Form(_insert_objects, _select, "{} is made; its camera sees it as the photo does"),
          "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
          "picture": Form(_insert_picture, images.show, 'Image "{}" is ready'),
+         "pictures": Form(_insert_pictures, images.show, 'Image "{}" is ready'),
          "model": Form(_keep_model, _nothing_to_show, "{} is trained, and chosen in this scene")}

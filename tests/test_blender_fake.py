@@ -280,6 +280,43 @@ def test_a_picture_that_arrives_is_an_image_that_the_open_editor_shows(
     assert json.loads(space.image["maquette_recipe"])["image"] == source
 
 
+def test_a_fields_buttons_stand_by_what_has_one_and_say_why_they_are_grey(blender: Blender, tmp_path: Path) -> None:
+    for word in ("turntable", "render_field", "reconstruct_render"):
+        assert "does not come from a capture; select one" in blender.fake.poll(f"maquette.{word}")[1]
+    thing = blender.make("Object", name="Hen")
+    thing["maquette_job"], thing["maquette_task"] = "voxels-1", "voxels"
+    blender.bpy.context.object = blender.bpy.context.view_layer.objects.active = thing
+    assert "maquette.turntable" not in blender.texts("MAQUETTE_PT_result")
+    thing["maquette_task"], thing["maquette_folder"] = "capture", str(tmp_path)
+    assert {"maquette.turntable", "maquette.render_field"} <= set(blender.texts("MAQUETTE_PT_result"))
+    assert 'that of "Hen" is gone with its job' in blender.fake.poll("maquette.turntable")[1]
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/field.safetensors").write_bytes(b"")
+    assert blender.fake.poll("maquette.turntable") == (True, "")
+    blender.scene.camera = None
+    assert "no active camera" in blender.fake.poll("maquette.render_field")[1]
+
+
+def test_a_turntable_that_arrives_plays_in_the_open_image_editor(blender: Blender,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blender.part("scene.images"), "_loaded",
+                        lambda path, name, colorspace: blender.make("Image", name=name, filepath=str(path)))
+    job = blender.add_job("done", recipe=blender.part("recipes").recipe_of("render")())
+    job.write_report({"task": "render", "recipe": job.recipe.to_json()})
+    images = job.output / "pictures/images"
+    images.mkdir(parents=True)
+    for number in (1, 2, 3):
+        (images / f"{number:04d}.png").write_bytes(b"")
+    space = open_image_editor(blender)
+    space.image_user = blender.make("ImageUser")
+    result, reports = blender.fake.run("maquette.insert_result", job=job.name)
+    assert result == {"FINISHED"} and reports == [({"INFO"}, 'Image "turntable" is ready')]
+    assert space.image.source == "SEQUENCE" and space.image_user.frame_duration == 3
+    assert Path(space.image.filepath).name == "0001.png"
+    assert space.image_user.use_cyclic and space.image_user.use_auto_refresh
+    assert len(list((job.path.parent.with_name("pictures") / job.name / "images").iterdir())) == 3
+
+
 def test_reconstruct_reports_errors_in_one_line_and_leaves_no_job(blender: Blender) -> None:
     result, reports = blender.fake.run("maquette.reconstruct_voxels")
     assert result == {"CANCELLED"} and reports[0][0] == {"ERROR"} and "no mesh is selected" in reports[0][1]

@@ -764,6 +764,100 @@ def check_settings_survive_the_file() -> None:
     assert settings.jobs["a-job"].replaces == "Object"
 
 
+# ---- fields ------------------------------------------------------------------------------------------------------
+
+def captured_cube() -> Any:
+    """The stand-in's result, active."""
+    small_scene()
+    assert not bpy.ops.maquette.turntable.poll() and not bpy.ops.maquette.render_field.poll()
+    assert bpy.ops.maquette.reconstruct_capture() == {"FINISHED"}
+    made = next(o for o in bpy.context.scene.objects if "maquette_job" in o)
+    bpy.context.view_layer.objects.active = made
+    return made
+
+
+def rgba(image: Any) -> np.ndarray:
+    """An image's pixels (H, W, 4), row 0 on top."""
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    return pixels.reshape(image.size[1], image.size[0], 4)[::-1]
+
+
+def own_render(scene: Any, path: Path) -> np.ndarray:
+    """What Cycles makes of the scene as it is, (H, W, 4)."""
+    scene.render.engine, scene.render.film_transparent, scene.cycles.samples = "CYCLES", True, 4
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.filepath = str(path)
+    bpy.ops.render.render(write_still=True)
+    return rgba(bpy.data.images.load(str(path)))
+
+
+def check_the_field_of_a_moved_object_overlays_with_the_scenes_own_render() -> None:
+    made, scene = captured_cube(), bpy.context.scene
+    bpy.data.objects["Cube"].hide_render = True  # the original; the result alone is seen
+    scene.camera = add_camera((5, -6, 4), "Looking")
+    for number, lens in enumerate(LENSES):
+        made.matrix_world = (Matrix.Translation((0.3 * number, 0.1, 0)) @ Matrix.Rotation(0.4 * number, 4, "Z")
+                             @ Matrix.Scale(1 + 0.2 * number, 4))
+        set_lens(scene.camera, {**lens, "lens": lens["lens"] / 2})
+        scene.render.resolution_percentage = 50
+        before = set(bpy.data.images)
+        assert bpy.ops.maquette.render_field() == {"FINISHED"}
+        new = {image.name: image for image in set(bpy.data.images) - before}
+        image = next(image for name, image in new.items() if "depth" not in name and "normals" not in name)
+        assert len(new) == 3 and image.packed_file and image.get("maquette_task") == "render", list(new)
+        assert tuple(image.size) == (lens["x"] // 2, lens["y"] // 2)
+        ours, theirs = rgba(image)[..., 3] > 0.5, own_render(scene, FOLDER / f"own{number}.png")[..., 3] > 0.5
+        overlap = (ours & theirs).sum() / (ours | theirs).sum()
+        assert theirs.sum() > 100 and overlap > 0.94, (lens, overlap)
+        depth = next(image for name, image in new.items() if "depth" in name)
+        assert depth.colorspace_settings.name == "Non-Color" and rgba(depth)[ours][:, 0].min() > 1
+    made.scale.x *= 2
+    bpy.context.view_layer.update()
+    assert not bpy.ops.maquette.render_field.poll() and bpy.ops.maquette.turntable.poll()
+    refused(lambda: part("scene.fields").view_of(bpy.context, made, "Looking"), made.name, "one scale for all axes")
+    made.scale.x /= 2
+    refused(lambda: part("scene.fields").view_of(bpy.context, made, "Gone"), 'no camera "Gone"')
+
+
+def check_a_turntable_is_a_sequence_that_outlives_its_job() -> None:
+    made, settings = captured_cube(), bpy.context.scene.maquette.render
+    settings.frames, settings.size, settings.passes = 3, 48, True
+    assert bpy.ops.maquette.turntable() == {"FINISHED"}
+    name = f"{made.name} turntable"
+    image = bpy.data.images[name]
+    assert image.source == "SEQUENCE" and image["maquette_frames"] == 3
+    bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "turntable.blend"))
+    part("jobs.store").clean()
+    fields = part("scene.fields")
+    refused(lambda: fields.file_of(made), made.name, "Reconstruct Again brings it back")
+    assert not bpy.ops.maquette.turntable.poll()
+    bpy.ops.wm.open_mainfile(filepath=str(FOLDER / "turntable.blend"))
+    again = bpy.data.images[name]
+    first = Path(bpy.path.abspath(again.filepath))
+    assert first.name == "0001.png" and rgba(bpy.data.images.load(str(first)))[24, 24, 3] > 0.9
+    folder = first.parents[1]
+    assert len(list(folder.rglob("*.png"))) == 3 and len(list(folder.rglob("*.exr"))) == 6
+    bpy.context.view_layer.objects.active = bpy.data.objects["Cube"]
+    refused(lambda: fields.ready(Elsewhere(), part("recipes").recipe_of("render")()), "does not come from a capture")
+
+
+class Elsewhere:
+    """A context whose active object is no result, in a scene without any."""
+
+    def __init__(self) -> None:
+        self.scene = bpy.data.scenes.new("Empty")
+        self.view_layer = bpy.context.view_layer
+
+
+def check_the_command_line_renders_the_open_scenes_field() -> None:
+    captured_cube()
+    out = FOLDER / "turn"
+    main = sys.modules[MODULE]._command_line
+    code = main(["render", "-o", str(out), "--quiet", "--frames", "2", "--size", "32"], in_blender=True, python=PYTHON)
+    assert code == 0 and len(list((out / "images").glob("*.png"))) == 2 and (out / "transforms.json").is_file()
+
+
 # ---- registration ------------------------------------------------------------------------------------------------
 
 def enable() -> None:

@@ -1,14 +1,19 @@
-"""In the place of `neural/tasks/capture.py` where Blender's side is tested: a cube with a texture, after some steps."""
+"""In the place of `neural/tasks/capture.py` where Blender's side is tested: a cube and its field, after some steps."""
 
 from __future__ import annotations
 
 import time
 
 import numpy as np
+import torch
 
 from ...formats import capture as captures
+from ...formats import fields
 from ...formats.mesh import Mesh, write_npz
 from ..context import Context
+from ..fields import stored
+from ..fields.surface import SurfaceField
+from ..rendering.lattice import Lattice
 
 STEPS, STEP_SECONDS = 60, 0.1
 
@@ -25,7 +30,19 @@ def run(context: Context) -> None:
         context.preview(picture)
     context.stage("Writing", 1.0)
     write_npz(cube(), context.output / "mesh.npz")
+    stored.save(field(), context.output / fields.FILE)
     context.report["views"] = {"train": len(capture.views), "test": 0}
+
+
+def field() -> SurfaceField:
+    """Of the cube, in orange."""
+    lattice = Lattice.over(np.array([[-1.25] * 3, [1.25] * 3]), 50)
+    away = np.abs(lattice.corner_points()) - 1
+    distances = np.linalg.norm(np.maximum(away, 0), axis=-1) + np.minimum(away.max(axis=-1), 0)
+    made = SurfaceField(lattice, torch.from_numpy(distances / lattice.voxel).float(), 3.5, 0.1)
+    made.rows.color.zero_()
+    made.rows.color[:, :3] = torch.tensor([0.9, 0.5, 0.1])
+    return made
 
 
 def cube() -> Mesh:
