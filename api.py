@@ -28,7 +28,7 @@ _MESHES = (".blend", ".glb", ".obj", ".ply", ".stl", ".npz")
 ENDINGS = {"mesh": _MESHES, "field": (*_MESHES, ".safetensors"), "volume": (*_MESHES, ".octree", ".vdb"),
            "morph": _MESHES, "objects": _MESHES, "picture": (".png",), "pictures": ("", ".png"),
            "model": (".safetensors",)}
-_COMPANIONS = {".obj": (".mtl", ".png")}
+_COMPANIONS = {".obj": (".mtl", ".png", ".normal.png")}
 
 OnStatus = Callable[[Status], None]
 

@@ -20,6 +20,8 @@ class Mesh:
     normals: np.ndarray | None = None  # (V, 3) float32, unit length: smooth shading where present
     corner_uvs: np.ndarray | None = None  # (F, 3, 2) float32, origin at the texture's lower left corner
     texture: np.ndarray | None = None  # (H, W, 3) uint8 sRGB base colour, row 0 is the top (v = 1)
+    # (H, W, 3) uint8 of the texture's layout: tangent space by MikkTSpace, +Y up (OpenGL), 127.5 · (1 + n)
+    normal_map: np.ndarray | None = None
     colors: np.ndarray | None = None  # (V, 3) float32 sRGB 0 to 1
     quads: int = 0  # how many; with corner_uvs both halves of a quad have the same ones where they meet
 

@@ -65,6 +65,7 @@ def write_meshes(meshes: Sequence[Mesh], path: Path) -> None:
     """Write meshes in the form of the path's ending, complete or not at all.
 
     Several stay apart in a .glb and become one in the other forms. A texture goes into a .glb, beside an .obj as STEM.mtl and STEM.png, into a .ply as vertex colours.
+    A normal map goes with it into a .glb, and beside an .obj as STEM.normal.png.
     InputError where the ending is unknown, the folder cannot be written or there are no faces.
     """
     path = Path(path)
@@ -125,6 +126,9 @@ def _part(geometry: Any, linear_colors: bool) -> Mesh:
         image = getattr(visual.material, "baseColorTexture", None) or getattr(visual.material, "image", None)
         if image is not None and visual.uv is not None:
             more = {"corner_uvs": np.asarray(visual.uv)[geometry.faces], "texture": np.asarray(image.convert("RGB"))}
+            bumps = getattr(visual.material, "normalTexture", None)
+            if bumps is not None:
+                more["normal_map"] = np.asarray(bumps.convert("RGB"))
         else:  # vertex colours beside a material
             colors = visual.vertex_attributes.get("color")
     if colors is not None:
@@ -148,17 +152,35 @@ def joined(parts: Sequence[Mesh]) -> Mesh:
         return joined
     grey = np.full((1, 1, 3), 204, np.uint8)
     textures = [grey if part.texture is None else part.texture for part in parts]
-    strip = np.zeros((max(t.shape[0] for t in textures), sum(t.shape[1] for t in textures), 3), np.uint8)
+    strip = _side_by_side(textures)
     uvs, left = [], 0
     for part, texture in zip(parts, textures, strict=True):
         height, width = texture.shape[:2]
-        strip[:height, left:left + width] = texture
         uv = np.full((len(part.faces), 3, 2), 0.5) if part.corner_uvs is None else part.corner_uvs
         uv = uv - np.floor(uv.min(axis=1, keepdims=True))  # repeats begin at 0 again
         uvs.append(np.stack(((left + uv[..., 0] * width) / strip.shape[1],
                              1 - (1 - uv[..., 1]) * height / strip.shape[0]), axis=-1))
         left += width
-    return replace(joined, corner_uvs=np.concatenate(uvs), texture=strip)
+    return replace(joined, corner_uvs=np.concatenate(uvs), texture=strip, normal_map=_joined_bumps(parts, textures))
+
+
+def _joined_bumps(parts: Sequence[Mesh], textures: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The parts' normal maps where their textures come to lie; those of another size are left out."""
+    if all(part.normal_map is None for part in parts):
+        return None
+    flat = np.array([128, 128, 255], np.uint8)
+    return _side_by_side([np.broadcast_to(flat, texture.shape) if part.normal_map is None
+                          or part.normal_map.shape != texture.shape else part.normal_map
+                          for part, texture in zip(parts, textures, strict=True)])
+
+
+def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    strip = np.zeros((max(p.shape[0] for p in pictures), sum(p.shape[1] for p in pictures), 3), np.uint8)
+    left = 0
+    for picture in pictures:
+        strip[:picture.shape[0], left:left + picture.shape[1]] = picture
+        left += picture.shape[1]
+    return strip
 
 
 def _check(mesh: Mesh, path: Path) -> None:
@@ -230,6 +252,8 @@ def _glb_part(mesh: Mesh, name: str) -> Any:
         old, faces, uvs = _split_at_seams(faces, mesh.corner_uvs)
         vertices, normals = vertices[old], None if normals is None else normals[old]
         material.baseColorTexture = Image.fromarray(mesh.texture)
+        if mesh.normal_map is not None:
+            material.normalTexture = Image.fromarray(mesh.normal_map)
         visual = trimesh.visual.TextureVisuals(uv=uvs, material=material)
     elif mesh.colors is not None:
         visual = trimesh.visual.ColorVisuals(vertex_colors=_bytes(linear_from_srgb(mesh.colors)))
@@ -261,8 +285,13 @@ def _write_obj(mesh: Mesh, path: Path) -> None:
         uvs, index = np.unique(mesh.corner_uvs.reshape(-1, 2), axis=0, return_inverse=True)
         uv_index = index.reshape(-1, 3) + 1
         lines = [f"mtllib {path.stem}.mtl", "usemtl material", *_rows("v", mesh.vertices), *_rows("vt", uvs)]
-        (path.parent / f"{path.stem}.mtl").write_text(f"newmtl material\nKd 1 1 1\nKs 0 0 0\nmap_Kd {path.stem}.png\n")
-        Image.fromarray(mesh.texture).save(path.parent / f"{path.stem}.png")
+        pictures = {"map_Kd": (mesh.texture, f"{path.stem}.png"), "norm": (mesh.normal_map, f"{path.stem}.normal.png")}
+        material = "newmtl material\nKd 1 1 1\nKs 0 0 0\n"
+        for word, (picture, name) in pictures.items():
+            if picture is not None:
+                material += f"{word} {name}\n"
+                Image.fromarray(picture).save(path.parent / name)
+        (path.parent / f"{path.stem}.mtl").write_text(material)
     if mesh.normals is not None:
         normal_index = positions
         lines += _rows("vn", mesh.normals)

@@ -43,6 +43,8 @@ class Capture(Recipe):
                         advanced=True)
     hold_out: int = param(8, "Every n-th view is held out to measure quality where the input names no test "
                              "views, 0 for none", min=0, max=1000, group="Views", advanced=True)
+    normal_map: bool = param(True, "Bake what the face budget leaves out into a normal map of the texture's size",
+                             group="Mesh", advanced=True)
     floaters: float = param(1.0, "Pieces with less than this share of the largest piece's area are removed",
                             unit="%", min=0.0, max=100.0, group="Mesh", advanced=True)
 

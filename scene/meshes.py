@@ -85,12 +85,14 @@ def joined(meshes: list[Mesh]) -> Mesh:
 
 # ---- material ----------------------------------------------------------------------------------------------------
 
-def blender_image(texture: np.ndarray, name: str) -> bpy.types.Image:
-    """A packed image of (H, W, 3) uint8 sRGB, row 0 on top."""
+def blender_image(texture: np.ndarray, name: str, is_color: bool = True) -> bpy.types.Image:
+    """A packed image of (H, W, 3) uint8, row 0 on top: sRGB, or numbers that are no colour."""
     height, width = texture.shape[:2]
     image: Any = bpy.data.images.new(fitting_name(name), width, height, alpha=False)
     pixels = np.ones((height, width, 4), np.float32)
     pixels[..., :3] = texture[::-1] / np.float32(255)  # Blender's rows begin at the bottom
+    if not is_color:
+        image.colorspace_settings.name = "Non-Color"
     image.pixels.foreach_set(pixels.ravel())  # a byte image's pixels are sRGB, as they are here
     image.update()
     image.pack()
@@ -116,19 +118,61 @@ def new_material(mesh: Mesh, name: str) -> bpy.types.Material:
     if node is not None:
         node.location = (surface.location.x - 320, surface.location.y)
         tree.links.new(node.outputs["Color"], surface.inputs["Base Color"])
+    if mesh.normal_map is not None:
+        add_normal_map(tree, surface, blender_image(mesh.normal_map, f"{name} normal", is_color=False))
     return material
 
 
+def add_normal_map(tree: Any, surface: Any, image: bpy.types.Image) -> None:
+    """Bend a surface's normals by a normal map in the tangent space of Maquette's UV map."""
+    picture, bend = tree.nodes.new("ShaderNodeTexImage"), tree.nodes.new("ShaderNodeNormalMap")
+    picture.image, bend.uv_map = image, UV_NAME
+    picture.location = (surface.location.x - 520, surface.location.y - 320)
+    bend.location = (surface.location.x - 220, surface.location.y - 320)
+    tree.links.new(picture.outputs["Color"], bend.inputs["Color"])
+    tree.links.new(bend.outputs["Normal"], surface.inputs["Normal"])
+
+
 def retexture(material: bpy.types.Material, mesh: Mesh, name: str) -> None:
-    """Put the mesh's texture in the place of the one that the material has; its other nodes stay as they are."""
+    """Put the mesh's texture and normal map in the place of those that the material has; other nodes stay."""
     tree: Any = material.node_tree
     textured = [n for n in tree.nodes if n.type == "TEX_IMAGE" and n.image] if tree else []
     if mesh.texture is None or not textured:
         return
-    linked = [n for n in textured if any(link.to_socket.name == "Base Color" for link in n.outputs["Color"].links)]
-    old = (linked or textured)[0].image
-    new = blender_image(mesh.texture, name)
-    for node in textured:
+    bumpy = [n for n in textured if normal_maps_of(n)]
+    flat = [n for n in textured if n not in bumpy]
+    linked = [n for n in flat if any(link.to_socket.name == "Base Color" for link in n.outputs["Color"].links)]
+    if flat:
+        exchange(textured, (linked or flat)[0].image, blender_image(mesh.texture, name))
+    surface = next((n for n in tree.nodes if n.type == "BSDF_PRINCIPLED"), None)
+    if mesh.normal_map is None:
+        for node in bumpy:
+            remove_normal_map(tree, node)
+        return
+    bumps = blender_image(mesh.normal_map, f"{name} normal", is_color=False)
+    if bumpy:
+        exchange(textured, bumpy[0].image, bumps)
+    elif surface and not surface.inputs["Normal"].is_linked:
+        add_normal_map(tree, surface, bumps)
+
+
+def normal_maps_of(node: Any) -> list[Any]:
+    """The Normal Map nodes that an image node's colour goes straight into."""
+    return [link.to_node for link in node.outputs["Color"].links if link.to_node.type == "NORMAL_MAP"]
+
+
+def remove_normal_map(tree: Any, picture: Any) -> None:
+    """Take an image node and the Normal Map nodes behind it away: they bend the normals of another surface."""
+    image = picture.image
+    for node in [*normal_maps_of(picture), picture]:
+        tree.nodes.remove(node)
+    if image.users == 0:
+        bpy.data.images.remove(image)
+
+
+def exchange(nodes: list[Any], old: bpy.types.Image, new: bpy.types.Image) -> None:
+    """Show the image `new` in the nodes that show `old`; see `take_place`."""
+    for node in nodes:
         if node.image == old:
             node.image = new
     take_place(bpy.data.images, old, new)

@@ -76,10 +76,15 @@ def colored(mesh: Mesh, texels: Texels, color: np.ndarray, trust: np.ndarray) ->
     texture = np.zeros((*covered.shape, 3), np.float32)
     texture[covered] = share * color + (1 - share) * around
     _draw_small_faces(mesh, of_vertex, texels.face, texels.uv, texture, covered)
-    if covered.any():
-        nearest = distance_transform_edt(~covered, return_distances=False, return_indices=True)
-        texture = texture[tuple(nearest)]
+    spread(texture, covered)
     return replace(mesh, texture=(np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def spread(texture: np.ndarray, covered: np.ndarray) -> None:
+    """Give the texels (H, W, C) that are not covered (H, W) the nearest covered one's values, in place."""
+    if covered.any():
+        row, column = distance_transform_edt(~covered, return_distances=False, return_indices=True)
+        texture[~covered] = texture[row[~covered], column[~covered]]
 
 
 def _blended(mesh: Mesh, corners: np.ndarray, weights: np.ndarray, views: Views) -> tuple[np.ndarray, np.ndarray]:

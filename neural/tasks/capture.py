@@ -29,6 +29,7 @@ from ..meshing import raster
 from ..meshing.clean import remove_floaters, remove_inner_shells
 from ..meshing.decimate import decimate
 from ..meshing.marching_cubes import marching_cubes
+from ..meshing.normal_map import bake_normal_map
 from ..meshing.normals import smooth_normals
 from ..meshing.texture import bake
 from ..meshing.unwrap import unwrap
@@ -56,10 +57,11 @@ def run(context: Context) -> None:
         of_field = _measure(context, views, field.render)
     with _timed(context, "extract"):
         context.stage("Extracting the surface", 0.82)
-        mesh = _surface(context, field, recipe)
+        fine = _surface(context, field, recipe)
+        mesh = smooth_normals(decimate(fine, recipe.faces))
     with _timed(context, "texture"):
         context.stage("Unwrapping and texturing", 0.96)
-        mesh = _textured(context, mesh, views, recipe)
+        mesh = _textured(context, mesh, fine, views, recipe)
     with _timed(context, "check"):
         context.stage("Measuring the mesh", 1.0)
         context.report["mesh"] = audit(mesh)
@@ -126,15 +128,19 @@ def _surface(context: Context, field: Field, recipe: Capture) -> Mesh:
     context.progress(0.4)
     mesh = remove_inner_shells(remove_floaters(mesh, recipe.floaters))
     context.progress(0.6)
-    return smooth_normals(decimate(mesh, recipe.faces))
+    return mesh
 
 
-def _textured(context: Context, mesh: Mesh, views: list[PosedPicture], recipe: Capture) -> Mesh:
+def _textured(context: Context, mesh: Mesh, fine: Mesh, views: list[PosedPicture], recipe: Capture) -> Mesh:
     if recipe.texture == 0:
         return mesh
     mesh = unwrap(mesh, recipe.texture)
-    context.progress(0.5)
-    return bake(mesh, [v for v in views if v.split == "train"], recipe.texture)
+    context.progress(0.4)
+    mesh = bake(mesh, [v for v in views if v.split == "train"], recipe.texture)
+    if recipe.normal_map and len(mesh.faces) < len(fine.faces):
+        context.progress(0.7)
+        mesh = bake_normal_map(mesh, fine, recipe.texture)
+    return mesh
 
 
 def _compare_with_original(context: Context, mesh: Mesh, views: list[PosedPicture]) -> None:

@@ -377,6 +377,48 @@ def check_the_original_is_what_renders_show() -> None:
     np.testing.assert_allclose(mesh.vertices.max(axis=0), (7, 1, 1), atol=1e-5)
 
 
+def bumpy_mesh(colour: int = 200) -> Any:
+    return replace(cube_mesh(colour), normal_map=np.full((8, 4, 3), (128, 128, colour), np.uint8))
+
+
+def check_tangents_of_a_normal_map_are_blenders() -> None:
+    mesh = cube_mesh()
+    rng = np.random.default_rng(3)
+    uvs = rng.random((12, 3, 2)).astype(np.float32)  # half of them mirrored
+    uvs[1::2, :2] = uvs[0::2, [0, 2]]  # whole across each side's diagonal
+    mesh = replace(mesh, corner_uvs=uvs)
+    data = part("scene.meshes").blender_mesh(mesh, "Frames")
+    data.calc_tangents(uvmap=data.uv_layers[0].name)
+    tangent, bitangent, _ = part("neural.meshing.tangents").tangent_frames(mesh)
+    np.testing.assert_allclose([loop.tangent for loop in data.loops], tangent.reshape(-1, 3), atol=5e-3)
+    np.testing.assert_allclose([loop.bitangent for loop in data.loops], bitangent.reshape(-1, 3), atol=5e-3)
+    assert {loop.bitangent_sign for loop in data.loops} == {-1.0, 1.0}
+
+
+def check_a_normal_map_comes_stays_and_goes_with_the_mesh() -> None:
+    meshes = part("scene.meshes")
+    made = meshes.new_object(bumpy_mesh(), "Bumps", bpy.context.scene.collection)
+    tree = made.data.materials[0].node_tree
+
+    def maps() -> list[Any]:
+        return [link.from_node for link in tree.links if link.to_node.type == "NORMAL_MAP"]
+
+    assert len(maps()) == 1 and maps()[0].image.colorspace_settings.name == "Non-Color"
+    bend = next(n for n in tree.nodes if n.type == "NORMAL_MAP")
+    assert bend.space == "TANGENT" and bend.uv_map == made.data.uv_layers[0].name
+    assert bend.outputs["Normal"].links[0].to_socket.name == "Normal"
+    count, name = len(bpy.data.images), maps()[0].image.name
+    meshes.swap(made, bumpy_mesh(100))
+    assert len(bpy.data.images) == count and maps()[0].image.name == name
+    assert abs(maps()[0].image.pixels[2] * 255 - 100) < 0.5
+    color = next(link.from_node for link in tree.links if link.to_socket.name == "Base Color")
+    assert abs(color.image.pixels[4 * 4 * 7] * 255 - 100) < 0.5
+    meshes.swap(made, cube_mesh())
+    assert not maps(), "the old map would bend the new mesh"
+    meshes.swap(made, bumpy_mesh())
+    assert len(maps()) == 1
+
+
 def check_a_mesh_is_read_with_its_modifiers_in_the_world() -> None:
     cube = add_cube(place=(5, 0, 0))
     cube.scale = (-1, 1, 1)
