@@ -111,19 +111,37 @@ def test_a_ball_is_learnt_from_its_pictures(ball):
     assert (values[distance < 0.4] < 0).all() and (values[distance > 0.56] > 0).all()
 
 
-def test_without_alpha_the_background_is_learnt(ball):
+def test_without_alpha_a_shell_holds_what_lies_around_the_subject(ball):
     pictures = ball(has_alpha=False)
     trainer = trainer_of(pictures)
     for n in range(200):
         trainer.step(n / 200)
-    p = pictures[0]
-    seen = trainer.field().render(p.fx, p.fy, p.cx, p.cy, 64, 64, p.world_from_camera)
-    assert np.abs(trainer.field().background.numpy() - 0.5).max() < 0.1
-    assert np.square(seen.over(0.5) - p.rgba_srgb[..., :3]).mean() < 0.006
+    p, field = pictures[0], trainer.field()
+    seen = field.render(p.fx, p.fy, p.cx, p.cy, 64, 64, p.world_from_camera)
+    assert (seen.alpha == 1).all()  # all that a photo shows
+    assert np.square(seen.rgb_srgb - p.rgba_srgb[..., :3]).mean() < 0.006
+    assert np.abs(field.box - BOX).max() < 0.06
+    values, world_from_grid = field.level_grid()
+    assert np.abs(world_from_grid[:3, 3] - field.box[0]).max() < 1e-9  # the subject's part alone
+    assert values.shape == tuple(np.round((field.box[1] - field.box[0]) / field.lattice.voxel).astype(int) + 1)
 
 
-def test_a_loaded_state_goes_on_to_the_bit(ball):
-    pictures = ball()
+def test_a_field_in_all_of_space_begins_dense_at_sparse_points(ball):
+    train = [p for p in ball(has_alpha=False) if p.split == "train"]
+    points = np.array([[0.1, 0.2, -0.3], [3.0, 0.0, 0.0], [1e9, 0.0, 0.0]])
+    field = GridTrainer(train, BOX, Capture(resolution=32), seed=0, device=CPU, points=points).field()
+    dense = field.corner_index[field.rows.table[:, 0] == field.rows.table[:, 0].max()]
+    held = field.lattice.places(dense.numpy().astype(float))
+    assert len(held) == 2
+    assert np.abs(held[np.argsort(held[:, 0])][0] - points[0]).max() < field.lattice.voxel
+    assert np.abs(held[np.argsort(held[:, 0])][1] - points[1]).max() < 1.0  # cells are large where they are far
+    rest = field.rows.table[:, 0] != field.rows.table[:, 0].max()
+    assert field.rows.table[rest, 0].max() < 0
+
+
+@pytest.mark.parametrize("has_alpha", [True, False])
+def test_a_loaded_state_goes_on_to_the_bit(ball, has_alpha):
+    pictures = ball(has_alpha=has_alpha)
     through, stopped = trainer_of(pictures), trainer_of(pictures)
     for n in range(30):
         through.step(n / 60)

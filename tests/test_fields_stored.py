@@ -111,6 +111,8 @@ def test_a_field_with_anything_wrong_in_it_is_refused_in_one_line(kind: str, tmp
         about = {**about, "lattice": {**about["lattice"], part: wrong}}
         if part == "lower" and wrong == [10**6] * 3:  # as good a place as any
             about["lattice"][part] = "x"
+        if part == "shell" and wrong == 0:  # none
+            about["lattice"][part] = 0.3
     write_model(Model(arrays, {**model.about, "about": about}), path)
     with pytest.raises(InputError) as error:
         stored.load(path, CPU)

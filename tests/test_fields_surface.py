@@ -156,7 +156,7 @@ def test_views_from_behind_a_surface_do_not_count():
 def trainer():
     def make():
         recipe = Capture(resolution=32)
-        return training.make_trainer(pictures_of_ball(), BOX, recipe, seed=3, device=torch.device("cpu"))
+        return training.make_trainer(pictures_of_ball(), BOX, recipe, seed=3, device=torch.device("cpu"), points=None)
     return make
 
 
@@ -172,7 +172,7 @@ def test_known_depth_tells_where_the_surface_begins():
     inside = {}
     for depth in (False, True):
         recipe = Capture(resolution=32, depth=depth)
-        t = training.make_trainer(known, BOX, recipe, seed=0, device=torch.device("cpu"))
+        t = training.make_trainer(known, BOX, recipe, seed=0, device=torch.device("cpu"), points=None)
         t.step(0.5)  # too late for a density field
         values, world_from_grid = t.field().level_grid()
         inside[depth] = (values < 0).sum() * world_from_grid[0, 0] ** 3

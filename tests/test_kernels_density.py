@@ -45,6 +45,14 @@ def scene():
     return rows_of(occupied, g), rays, torch.rand(400, generator=g), g
 
 
+@pytest.fixture
+def all_of_space(scene):
+    """The same field with a shell of half a half side, seen from within and from far outside."""
+    rows, rays, offset, g = scene
+    near = 0.1 * (rays.origins - torch.tensor(rows.cell.shape) / 2).norm(dim=1)
+    return replace(rows, shell=0.5), replace(rays, near=near, far=torch.full((400,), 300.0)), offset, g
+
+
 def test_the_fused_body_serves_the_processor_and_the_reference_everything_else():
     assert dispatch.body("density", CPU) is density_fused
     assert dispatch.body("density", torch.device("cuda")) is density_reference
@@ -59,9 +67,10 @@ def test_fused_and_reference_find_the_same_extent(scene):
     torch.testing.assert_close(far, expected_far, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["scene", "all_of_space"])
 @pytest.mark.parametrize("step", [1.0, 0.5])
-def test_fused_and_reference_render_the_same(scene, step):
-    rows, rays, offset, _ = scene
+def test_fused_and_reference_render_the_same(name, step, request):
+    rows, rays, offset, _ = request.getfixturevalue(name)
     seen = density_fused.render(rows, rays, offset, step)
     expected = density_reference.render(rows, rays, offset, step)
     assert 0.1 < expected.transmittance.mean() < 0.9
@@ -69,7 +78,19 @@ def test_fused_and_reference_render_the_same(scene, step):
         torch.testing.assert_close(getattr(seen, name), getattr(expected, name), atol=1e-4, rtol=1e-4)
 
 
-def gradient(body, scene):
+def test_a_shell_holds_a_place_where_mip_nerf_360_contracts_it():
+    """A box of 4 × 8 × 8 cells in a shell of half its half sides, at most 2 half sides from the middle, is 6 × 12 × 12."""
+    points = torch.tensor([[3.0, 6.0, 6.0], [5.0, 6.0, 6.0], [7.0, 6.0, 6.0], [3.0, 6.0, 14.0], [3.0, 6.0, 4e6],
+                           [7.0, 8.0, 6.0]])
+    n = density_reference.outward(points, (6, 12, 12), 0.5)
+    assert n.tolist() == pytest.approx([0.0, 1.0, 2.0, 2.0, 1e6, 2.0], rel=1e-4)
+    held = density_reference.contracted(points, (6, 12, 12), 0.5)
+    # Two half sides out are 1 + 0.5 · (1 − 1 / 2) = 1.25 half sides; what is aside goes along.
+    assert held.flatten().tolist() == pytest.approx(
+        [3, 6, 6, 5, 6, 6, 5.5, 6, 6, 3, 6, 11, 3, 6, 12, 5.5, 7.25, 6], abs=1e-4)
+
+
+def gradient(body, scene, distortion=0.0):
     rows, rays, offset, g = scene
     g.manual_seed(4)
     buffers = dispatch.threads()
@@ -78,7 +99,7 @@ def gradient(body, scene):
     peak = torch.zeros(buffers, len(rows.corners))
     loss, by_background = body.add_gradient(
         rows, rays, offset, torch.rand(400, 3, generator=g), torch.rand(400, generator=g),
-        torch.tensor([0.2, 0.5, 0.7]), torch.rand(400, generator=g), into, touched, peak)
+        torch.tensor([0.2, 0.5, 0.7]), torch.rand(400, generator=g), into, touched, peak, distortion)
     return loss, by_background, into, touched, peak
 
 
@@ -92,9 +113,11 @@ def test_fused_and_reference_lose_light_at_the_same_distance(scene, opacity):
     assert (found.isinf() == expected.isinf()).float().mean() > 0.99
 
 
-def test_fused_and_reference_have_the_same_loss_and_gradients(scene):
-    loss, by_background, into, touched, peak = gradient(density_fused, scene)
-    expected = gradient(density_reference, scene)
+@pytest.mark.parametrize(("name", "distortion"), [("scene", 0.0), ("scene", 3.0), ("all_of_space", 3.0)])
+def test_fused_and_reference_have_the_same_loss_and_gradients(name, distortion, request):
+    scene = request.getfixturevalue(name)
+    loss, by_background, into, touched, peak = gradient(density_fused, scene, distortion)
+    expected = gradient(density_reference, scene, distortion)
     assert loss == pytest.approx(expected[0], rel=1e-5)
     torch.testing.assert_close(by_background, expected[1], atol=1e-6, rtol=1e-4)
     largest = expected[2].abs().max()
@@ -151,6 +174,12 @@ def test_rendering_matches_nerfs_worked_example(body):
     assert seen.rgb[0].tolist() == pytest.approx([0.5 * 0.917915] * 3, abs=1e-5)
     found = [body.distance_at(rows, rays, torch.tensor([0.5]), opacity, 1.0).item() for opacity in (0.3, 0.5, 0.95)]
     assert found == [3.0, 4.0, float("inf")]  # 0.39 and 0.92 of the light are lost after the two cells
+    into, touched, peak = torch.zeros(1, 12, 16), torch.zeros(1, 12, dtype=torch.uint8), torch.zeros(1, 2)
+    black, clear = torch.zeros(3), seen.transmittance
+    losses = [body.add_gradient(rows, rays, torch.tensor([0.5]), seen.rgb, clear, black, torch.ones(1), into, touched,
+                                peak, weight)[0] for weight in (0.0, 1.0)]
+    # The middle is 3 away from the ray's origin: the samples are at 3 / 6 and 4 / 7.
+    assert losses == pytest.approx([0.0, 2 * 0.393469 * 0.524446 * (4 / 7 - 3 / 6)], abs=1e-5)
     weights = seen.distance.item() - 3 * 0.917915, 4 * 0.917915 - seen.distance.item()
     assert weights == pytest.approx((0.524446, 0.393469), abs=1e-5)
     assert seen.normal[0].tolist() == pytest.approx([-0.524446, 0.0, 0.0], abs=1e-5)

@@ -4,12 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from maquette.neural.rendering.bounds import box_of_points, find_box, visual_hull
+from maquette.neural.kernels.density_reference import contracted
+from maquette.neural.rendering.bounds import box_of_points, find_box, seen_cells, visual_hull
 from maquette.neural.rendering.lattice import Lattice
 from maquette.recipes.errors import InputError
 
 FAR = (1000.0, -2000.0, 30.0)
+
+
+def test_a_lattice_with_a_shell_has_the_box_in_its_middle_and_all_of_space():
+    lattice = Lattice.over(np.array([[0.0, 0.0, 0.0], [8.0, 4.0, 3.0]]), 8, 0.5)
+    assert lattice.cells == (12, 6, 6) and lattice.voxel == 1
+    assert lattice.within.box.tolist() == [[0, 0, -0.5], [8, 4, 3.5]]
+    held = lattice.places(np.array([[6.0, 3, 3], [10, 3, 3], [11, 3, 3], [11, 4.25, 3]]))
+    assert held[:3].tolist() == [[4, 2, 1.5], [8, 2, 1.5], [12, 2, 1.5]]  # 1.25 half sides are two
+    assert held[3].tolist() == pytest.approx([12, 4, 1.5])
+    assert lattice.outward(held).tolist() == pytest.approx([0, 1, 2, 2])
+    assert Lattice.from_json(lattice.to_json()).within.cells == (8, 4, 4)
 
 
 @pytest.mark.parametrize("centre", [(0.0, 0.0, 0.0), FAR])
@@ -55,6 +68,25 @@ def test_stray_points_do_not_stretch_the_box_of_points():
     points[:5] = 100.0
     box = box_of_points(points)
     assert (np.abs(box) < 1.5).all() and (np.abs(box) > 0.95).all()
+
+
+def test_without_alpha_the_box_is_that_of_the_points_that_most_cameras_see(ball):
+    g = np.random.default_rng(1)
+    subject, beside = g.uniform(-0.3, 0.3, (500, 3)), g.uniform(2, 9, (5000, 3))
+    box = find_box(ball(has_alpha=False), np.concatenate([subject, beside]))
+    assert (np.abs(box) < 0.4).all() and (np.abs(box) > 0.28).all()
+
+
+def test_a_shell_keeps_what_two_views_see_and_what_one_sees_behind_all_cameras(ball):
+    pictures = ball(has_alpha=False)[:3]  # from above, turned away from each other
+    lattice = Lattice.over(np.array([[-0.6] * 3, [0.6] * 3]), 64, 0.5)
+    kept = seen_cells(pictures, lattice)
+    camera = pictures[0].world_from_camera
+    before, behind = camera[:3, 3] - 0.3 * camera[:3, 2], camera[:3, 3] + 9 * camera[:3, 2]
+    aside = camera[:3, 3] + 30 * (camera[:3, :3] @ np.array([0.4, 0.4, -1.0]))  # a corner of one picture
+    places = np.array([[0.0, 0, 0], before, behind, aside])
+    at = contracted(torch.from_numpy((places - lattice.lower) / lattice.voxel), lattice.cells, 0.5).floor().long()
+    assert kept[tuple(at.T)].tolist() == [True, False, False, True]
 
 
 def _empty(pictures):

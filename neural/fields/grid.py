@@ -22,6 +22,9 @@ RENDER_STEP = 0.5  # voxels between the samples of a picture
 class GridField:
     """A field of `density.Rows` over a lattice. Cells that are not occupied hold nothing.
 
+    In the shell of a lattice that has one lies what the cameras see beside the subject; it is part of every picture
+    of the field, which is opaque then, and no part of its box and surface.
+
     The density between corners is the softplus of the interpolated value, so that a surface can be sharper than
     a voxel (Sun et al. 2022, DVGO, section 4.1).
     """
@@ -44,12 +47,12 @@ class GridField:
         corners = torch.stack([row[x:, y:, z:][tuple(index.T)] for x, y, z in offsets], 1)
         blocks = F.max_pool3d(occupied[None].float(), 4, ceil_mode=True)[0] > 0
         table = torch.zeros(len(self.corner_index), density.WIDTH, device=device)
-        thickness = lattice.voxel / (max(lattice.cells) * lattice.voxel / REFERENCE)
-        self.rows = density.Rows(table, cell, corners, blocks, thickness)
+        thickness = REFERENCE / max(lattice.within.cells)
+        self.rows = density.Rows(table, cell, corners, blocks, thickness, lattice.shell)
 
     @property
     def box(self) -> np.ndarray:
-        return self.lattice.box
+        return self.lattice.within.box
 
     @property
     def occupied(self) -> Tensor:
@@ -110,7 +113,10 @@ class GridField:
             depth = seen.distance / alpha.clamp(min=1e-6) * axial * self.lattice.voxel
             depth = torch.where(alpha > 0.01, depth, torch.nan)
             normal = F.normalize(seen.normal, dim=1)
-            parts.append(torch.cat([seen.rgb, alpha[:, None], depth[:, None], normal], 1).cpu())
+            rgb = seen.rgb
+            if self.lattice.shell:  # What lets light through shows the far background.
+                rgb, alpha = rgb + seen.transmittance[:, None] * self.background, torch.ones_like(alpha)
+            parts.append(torch.cat([rgb, alpha[:, None], depth[:, None], normal], 1).cpu())
         image = torch.cat(parts).view(height, width, 8).numpy()
         return Rendered(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])
 
@@ -137,7 +143,10 @@ class GridField:
         values[tuple(self.corner_index.cpu().numpy().T)] = 1 - self.rows.table[:, 0].cpu().numpy() / level
         solid = values < 0
         values[binary_fill_holes(solid) & ~solid] = -1
-        return values.clip(-1, 1), self.lattice.world_from_grid
+        within = self.lattice.within
+        first = [(all_ - part) // 2 for all_, part in zip(self.lattice.cells, within.cells, strict=True)]
+        values = values[tuple(slice(f, f + n) for f, n in zip(first, within.corners, strict=True))]
+        return values.clip(-1, 1), within.world_from_grid
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Field.tensors`: rows follow from the occupied cells, in the order of their corners."""

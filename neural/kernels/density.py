@@ -9,6 +9,13 @@ A ray is sampled at near + (i + offset) · step. A sample in an empty cell is sk
 are interpolated trilinearly, τ = softplus(density + SHIFT) · thickness · step is its optical thickness, and the
 samples are composited front to back as in NeRF (Mildenhall et al. 2020, eq. 3). Samples with τ < THIN are left
 out, and a ray ends when less than STOP of the light gets through.
+
+With a shell, the lattice holds all of space: its outermost cells hold what lies outside the box in its middle,
+contracted. Let n be how far a point is from the middle in half sides of that box, along the axis where it is
+furthest. Inside (n ≤ 1) nothing changes; outside, the point is looked up n times nearer to the middle and
+1 + shell · (1 − 1/n) times further from it. This is mip-NeRF 360's contraction (Barron et al. 2022, eq. 10) of
+the largest norm in place of the Euclidean one, which fills a lattice, and with a shell of any thickness. There a
+step along the ray is `stretch(n)` times longer, and density counts by the step: it is that of the contracted space.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ USED = 13  # of them, the parameters
 SHIFT = -3.0  # density 0 is thin, so that a fresh field is neither opaque nor without gradients
 THIN = 1e-4
 STOP = 1e-3
+SLOW = 2.0  # half sides from which on steps grow as fast as the contracted space shrinks
 BETA1, BETA2 = 0.9, 0.99  # Adam's
 
 
@@ -37,6 +45,7 @@ class Rows:
     corners: Tensor  # (C, 8) int32 rows of a cell's corners, order 4·x + 2·y + z
     blocks: Tensor  # (X/4, Y/4, Z/4) bool rounded up, whether a block of 4³ cells has an occupied one
     thickness: float  # optical thickness per voxel where softplus(density + SHIFT) is 1
+    shell: float = 0.0  # thickness of the contracted cells on each side, in half sides of the box within; 0 for none
 
 
 @dataclass(frozen=True)
@@ -78,23 +87,29 @@ def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: fl
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
-                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor) -> tuple[float, Tensor]:
+                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor,
+                 distortion: float = 0.0) -> tuple[float, Tensor]:
     """The rays' mean loss, its gradient with respect to `background` (3,), and to the table added to `gradient`.
 
-    The loss of a ray is |rgb + t · background − target|² + alpha_weight · (t − transmittance)², where t is what
-    the field lets through, `target` (N, 3) the pixel over the same background, `transmittance` (N,) its
-    1 − alpha, and `alpha_weight` (N,) zero where the alpha is not known.
+    The loss of a ray is |rgb + t · background − target|² + alpha_weight · (t − transmittance)² + distortion · D,
+    where t is what the field lets through, `target` (N, 3) the pixel over the same background, `transmittance` (N,)
+    its 1 − alpha, and `alpha_weight` (N,) zero where the alpha is not known. D is the sum of |sᵢ − sⱼ| over all pairs
+    of samples, each times both weights (Barron et al. 2022, eq. 15, without the samples' own widths): it gathers a
+    ray's weights in one place. There a sample at the parameter p is at s = p / (p + d), d the distance from the
+    ray's origin to the lattice's middle.
     `gradient` is (B, R, 16) with B buffers, one for each of `dispatch.threads()`; the gradient is their sum.
     `touched` (B, R) uint8 becomes 1 where a buffer has got something. `peak` (B, C) rises to the largest weight
     that a sample in the cell has had in its pixel.
     """
     kernel = dispatch.body("density", rows.table.device).add_gradient
-    return kernel(rows, rays, offset, target, transmittance, background, alpha_weight, gradient, touched, peak)
+    return kernel(rows, rays, offset, target, transmittance, background, alpha_weight, gradient, touched, peak,
+                  distortion)
 
 
 def extent(cell: Tensor, blocks: Tensor, rays: Rays) -> tuple[Tensor, Tensor]:
     """Narrow the rays' near and far to the occupied cells, (N,) each; far < near where a ray meets none.
 
+    For lattices without a shell.
     Looks at every half voxel from near on, and leaves half a voxel on both sides of what it finds.
     """
     return dispatch.body("density", cell.device).extent(cell, blocks, rays)

@@ -14,11 +14,11 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from .density import BETA1, BETA2, SH0, SH1, SHIFT, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SH0, SH1, SHIFT, SLOW, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
 from .dispatch import compiled, inlined
 
 _f = np.float32
-_SHIFT, _STOP, _THIN = _f(SHIFT), _f(STOP), _f(THIN)
+_SHIFT, _STOP, _THIN, _SLOW = _f(SHIFT), _f(STOP), _f(THIN), _f(SLOW)
 _SH0, _SH1 = _f(SH0), _f(SH1)
 
 
@@ -37,13 +37,15 @@ def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: fl
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
-                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor) -> tuple[float, Tensor]:
+                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor,
+                 distortion: float) -> tuple[float, Tensor]:
     buffers = len(gradient)
-    longest = int(max((rays.far - rays.near).max().item(), 0)) + 2
-    samples, cells = np.empty((buffers, longest, 9), np.float32), np.empty((buffers, longest), np.int32)
+    # Steps in the shell grow so fast that no ray takes more of them than all axes of the lattice have cells, twice.
+    longest = 2 * sum(rows.cell.shape) if rows.shell else int(max((rays.far - rays.near).max().item(), 0)) + 2
+    samples, cells = np.empty((buffers, longest, 10), np.float32), np.empty((buffers, longest), np.int32)
     sums = np.zeros((buffers, 8))
     _add_gradient(*_arrays(rows), *_ray_arrays(rays), offset.numpy(), target.numpy(), transmittance.numpy(),
-                  background.numpy(), alpha_weight.numpy(), samples, cells, gradient.numpy(), touched.numpy(), peak.numpy(), sums)
+                  background.numpy(), alpha_weight.numpy(), _f(distortion), samples, cells, gradient.numpy(), touched.numpy(), peak.numpy(), sums)
     total = sums.sum(0)
     return float(total[0]), torch.from_numpy(total[1:4].astype(np.float32))
 
@@ -61,7 +63,7 @@ def adam(table: Tensor, first: Tensor, second: Tensor, gradient: Tensor, touched
 
 def _arrays(rows: Rows) -> tuple:
     return (rows.table.detach().numpy(), rows.cell.numpy(), rows.corners.numpy(), rows.blocks.numpy(),
-            _f(rows.thickness))
+            _f(rows.thickness), _f(rows.shell))
 
 
 def _ray_arrays(rays: Rays) -> tuple:
@@ -79,27 +81,63 @@ def _skip(p, d, block):
 
 
 @inlined
-def _find(cell, blocks, ox, oy, oz, dx, dy, dz, near, far, step, first):
-    """The first sample from `first` on that lies in an occupied cell: its index, or −1, and its cell."""
-    i = first
-    while True:
-        t = near + _f(i) * step
-        if not t < far:
-            return -1, -1
+def _outward(x, y, z, sx, sy, sz, shell):
+    """How far a point is from the middle of (sx, sy, sz) cells, in half sides of the box within the shell."""
+    n = max(abs(x - _f(0.5) * sx) / sx, abs(y - _f(0.5) * sy) / sy, abs(z - _f(0.5) * sz) / sz)
+    return n * _f(2) * (_f(1) + shell)
+
+
+@inlined
+def _stretch(n):
+    return max(_f(1), n, n * n / _SLOW)
+
+
+@inlined
+def _first(shape, shell, ox, oy, oz, dx, dy, dz, near, offset):
+    """The parameter of a ray's first sample; `offset` in steps."""
+    if shell == 0:
+        return near + offset
+    x, y, z = ox + near * dx, oy + near * dy, oz + near * dz
+    return near + offset * _stretch(_outward(x, y, z, _f(shape[0]), _f(shape[1]), _f(shape[2]), shell))
+
+
+@inlined
+def _middle_distance(shape, x, y, z):
+    x, y, z = x - _f(0.5) * shape[0], y - _f(0.5) * shape[1], z - _f(0.5) * shape[2]
+    return _f(math.sqrt(x * x + y * y + z * z))
+
+
+@inlined
+def _find(cell, blocks, shell, ox, oy, oz, dx, dy, dz, t, far, step):
+    """The first sample from `t` on that lies in an occupied cell: its parameter and that of the next sample, its cell
+    or −1, and where it lies in the lattice."""
+    sx, sy, sz = _f(cell.shape[0]), _f(cell.shape[1]), _f(cell.shape[2])
+    n = _f(0)
+    while t < far:
         x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
+        after = t + step
+        if shell > 0:
+            n = _outward(x, y, z, sx, sy, sz, shell)
+            if n > 1:
+                factor = (_f(1) + shell - shell / n) / n
+                x = _f(0.5) * sx + factor * (x - _f(0.5) * sx)
+                y = _f(0.5) * sy + factor * (y - _f(0.5) * sy)
+                z = _f(0.5) * sz + factor * (z - _f(0.5) * sz)
+                after = t + step * _stretch(n)
         cx, cy, cz = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
-        if cx < 0 or cy < 0 or cz < 0 or cx >= cell.shape[0] or cy >= cell.shape[1] or cz >= cell.shape[2]:
-            i += 1
-            continue
-        bx, by, bz = cx >> 2, cy >> 2, cz >> 2
-        if not blocks[bx, by, bz]:
-            on = min(_skip(x, dx, bx), _skip(y, dy, by), _skip(z, dz, bz))
-            i += max(int(math.ceil(on / step - _f(1e-3))), 1)
-            continue
-        c = cell[cx, cy, cz]
-        if c >= 0:
-            return i, c
-        i += 1
+        if cx >= 0 and cy >= 0 and cz >= 0 and cx < cell.shape[0] and cy < cell.shape[1] and cz < cell.shape[2]:
+            c = cell[cx, cy, cz]
+            if c >= 0:
+                return t, after, c, x, y, z
+            bx, by, bz = cx >> 2, cy >> 2, cz >> 2
+            if n <= 1 and not blocks[bx, by, bz]:
+                on = min(_skip(x, dx, bx), _skip(y, dy, by), _skip(z, dz, bz))
+                on = step * max(_f(math.ceil(on / step - _f(1e-3))), _f(1))
+                # Space is straight as far as the box within the shell goes.
+                if shell == 0 or _outward(x + on * dx, y + on * dy, z + on * dz, sx, sy, sz, shell) <= 1:
+                    after = t + on
+        t = after
+    return t, t, -1, _f(0), _f(0), _f(0)
 
 
 @inlined
@@ -175,7 +213,7 @@ def _add_normal(table, eight, fx, fy, fz, weight, out):
 
 
 @compiled
-def _render(table, cell, corners, blocks, thickness, origins, directions, near, far, offset, step, parts, out):
+def _render(table, cell, corners, blocks, thickness, shell, origins, directions, near, far, offset, step, parts, out):
     number = len(origins)
     for part in prange(parts):
         w, basis, mix = np.empty(8, np.float32), np.empty(4, np.float32), np.empty(WIDTH, np.float32)
@@ -184,16 +222,14 @@ def _render(table, cell, corners, blocks, thickness, origins, directions, near, 
             ox, oy, oz = origins[r]
             dx, dy, dz = directions[r]
             _harmonics(dx, dy, dz, basis)
-            start = near[r] + offset[r] * step
+            next_t = _first(cell.shape, shell, ox, oy, oz, dx, dy, dz, near[r], offset[r] * step)
             through = _f(1)
             out[r] = 0
-            i = -1
             while through > _STOP:
-                i, c = _find(cell, blocks, ox, oy, oz, dx, dy, dz, start, far[r], step, i + 1)
-                if i < 0:
+                t, next_t, c, x, y, z = _find(cell, blocks, shell, ox, oy, oz, dx, dy, dz, next_t, far[r], step)
+                if c < 0:
                     break
-                t = start + _f(i) * step
-                fx, fy, fz = _fractions(ox + t * dx, oy + t * dy, oz + t * dz)
+                fx, fy, fz = _fractions(x, y, z)
                 _weigh(fx, fy, fz, w)
                 tau = _optical_thickness(_interpolate_density(table, corners[c], w), thickness * step)
                 if tau < _THIN:
@@ -210,21 +246,19 @@ def _render(table, cell, corners, blocks, thickness, origins, directions, near, 
 
 
 @compiled
-def _distance_at(table, cell, corners, blocks, thickness, origins, directions, near, far, offset, step, left, out):
+def _distance_at(table, cell, corners, blocks, thickness, shell, origins, directions, near, far, offset, step, left, out):
     for r in prange(len(origins)):
         w = np.empty(8, np.float32)
         ox, oy, oz = origins[r]
         dx, dy, dz = directions[r]
-        start = near[r] + offset[r] * step
+        next_t = _first(cell.shape, shell, ox, oy, oz, dx, dy, dz, near[r], offset[r] * step)
         through = _f(1)
         out[r] = np.inf
-        i = -1
         while through > left:
-            i, c = _find(cell, blocks, ox, oy, oz, dx, dy, dz, start, far[r], step, i + 1)
-            if i < 0:
+            t, next_t, c, x, y, z = _find(cell, blocks, shell, ox, oy, oz, dx, dy, dz, next_t, far[r], step)
+            if c < 0:
                 break
-            t = start + _f(i) * step
-            fx, fy, fz = _fractions(ox + t * dx, oy + t * dy, oz + t * dz)
+            fx, fy, fz = _fractions(x, y, z)
             _weigh(fx, fy, fz, w)
             tau = _optical_thickness(_interpolate_density(table, corners[c], w), thickness * step)
             if tau >= _THIN:
@@ -234,8 +268,8 @@ def _distance_at(table, cell, corners, blocks, thickness, origins, directions, n
 
 
 @compiled
-def _add_gradient(table, cell, corners, blocks, thickness, origins, directions, near, far, offset, target,
-                  transmittance, background, alpha_weight, samples, cells, gradient, touched, peak, sums):
+def _add_gradient(table, cell, corners, blocks, thickness, shell, origins, directions, near, far, offset, target,
+                  transmittance, background, alpha_weight, distortion, samples, cells, gradient, touched, peak, sums):
     number = len(origins)
     parts = len(gradient)
     twice = _f(2) / _f(number)
@@ -247,17 +281,17 @@ def _add_gradient(table, cell, corners, blocks, thickness, origins, directions, 
             ox, oy, oz = origins[r]
             dx, dy, dz = directions[r]
             _harmonics(dx, dy, dz, basis)
-            start = near[r] + offset[r]
+            next_t = _first(cell.shape, shell, ox, oy, oz, dx, dy, dz, near[r], offset[r])
             through = _f(1)
             error = -target[r]
+            middle = _middle_distance(cell.shape, ox, oy, oz)
+            weights, moment, spread = _f(0), _f(0), _f(0)
             count = 0
-            i = -1
-            while through > _STOP:
-                i, c = _find(cell, blocks, ox, oy, oz, dx, dy, dz, start, far[r], _f(1), i + 1)
-                if i < 0:
+            while through > _STOP and count < len(samples[part]):
+                t, next_t, c, x, y, z = _find(cell, blocks, shell, ox, oy, oz, dx, dy, dz, next_t, far[r], _f(1))
+                if c < 0:
                     break
-                t = start + _f(i)
-                fx, fy, fz = _fractions(ox + t * dx, oy + t * dy, oz + t * dz)
+                fx, fy, fz = _fractions(x, y, z)
                 _weigh(fx, fy, fz, w)
                 raw = _interpolate_density(table, corners[c], w)
                 tau = _optical_thickness(raw, thickness)
@@ -270,6 +304,10 @@ def _add_gradient(table, cell, corners, blocks, thickness, origins, directions, 
                 s[3], s[4], s[5], s[6], s[7], s[8] = fx, fy, fz, weight, after, raw
                 for a in range(3):
                     error[a] += weight * s[a]
+                s[9] = t / (t + middle)
+                spread += weight * (s[9] * weights - moment)
+                weights += weight
+                moment += weight * s[9]
                 cells[part, count] = c
                 peak[part, c] = max(peak[part, c], weight)
                 count += 1
@@ -283,18 +321,27 @@ def _add_gradient(table, cell, corners, blocks, thickness, origins, directions, 
                 by_colour[a] = twice * error[a]
                 sums[part, 1 + a] += through * by_colour[a]
                 behind += by_colour[a] * background[a]
-            _add_samples(corners, thickness, samples[part], cells[part], count, by_colour, through * behind, basis,
-                         w, mix, gradient[part], touched[part])
+            total += _f(2) * distortion * spread
+            _add_samples(corners, thickness, samples[part], cells[part], count, by_colour, through * behind,
+                         twice * distortion, weights, moment, basis, w, mix, gradient[part], touched[part])
         sums[part, 0] = total / number
 
 
 @inlined
-def _add_samples(corners, thickness, samples, cells, count, by_colour, behind, basis, w, mix, gradient, touched):
-    """The backward pass of a ray. `behind` is the loss's slope along the light from behind all samples."""
+def _add_samples(corners, thickness, samples, cells, count, by_colour, behind, distortion, weights, moment, basis, w,
+                 mix, gradient, touched):
+    """The backward pass of a ray. `behind` is the loss's slope along the light from behind all samples, `weights` and
+    `moment` the sums of their weights and of weight times disparity."""
+    weights_behind, moment_behind = _f(0), _f(0)
     for n in range(count - 1, -1, -1):
         s = samples[n]
         weight, after = s[6], s[7]
         own = by_colour[0] * s[0] + by_colour[1] * s[1] + by_colour[2] * s[2]
+        weights -= weight
+        moment -= weight * s[9]
+        own += distortion * (s[9] * (weights - weights_behind) - moment + moment_behind)
+        weights_behind += weight
+        moment_behind += weight * s[9]
         # More optical thickness shows more of the sample itself and less of what lies behind it.
         mix[0] = (after * own - behind) * thickness * _sigmoid(s[8] + _SHIFT)
         behind += weight * own
@@ -319,12 +366,12 @@ def _extent(cell, blocks, origins, directions, near, far, first, last):
         ox, oy, oz = origins[r]
         dx, dy, dz = directions[r]
         first[r], last[r] = _f(1), _f(0)
-        i, c = _find(cell, blocks, ox, oy, oz, dx, dy, dz, near[r], far[r], _f(0.5), 0)
-        if i < 0:
+        begin, _, c, _, _, _ = _find(cell, blocks, _f(0), ox, oy, oz, dx, dy, dz, near[r], far[r], _f(0.5))
+        if c < 0:
             continue
-        first[r] = max(near[r] + _f(0.5) * _f(i - 1), near[r])
+        first[r] = max(begin - _f(0.5), near[r])
         n = int(math.ceil((far[r] - near[r]) * _f(2)))
-        while n > i:
+        while near[r] + _f(0.5) * _f(n) > begin:
             t = near[r] + _f(0.5) * _f(n)
             x, y, z = int(math.floor(ox + t * dx)), int(math.floor(oy + t * dy)), int(math.floor(oz + t * dz))
             if (t < far[r] and 0 <= x < cell.shape[0] and 0 <= y < cell.shape[1] and 0 <= z < cell.shape[2]

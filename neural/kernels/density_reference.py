@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .density import BETA1, BETA2, SH0, SH1, SHIFT, STOP, THIN, USED, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SH0, SH1, SHIFT, SLOW, STOP, THIN, USED, Rays, Rows, Seen, Steps
 
 SAMPLES = 2**24  # that are looked up at once
 
@@ -18,21 +19,51 @@ def render(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Seen:
 
 
 def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: float) -> Tensor:
-    start, through = rays.near + offset * step, _sample(rows, rays, offset, step)[-1]
-    reached = through <= 1 - opacity
-    return torch.where(reached.any(1), start + step * reached.float().argmax(1), torch.inf)
+    reached = _sample(rows, rays, offset, step)[-1] <= 1 - opacity
+    t = _parameters(rows, rays, offset, step).gather(1, reached.float().argmax(1, keepdim=True))[:, 0]
+    return torch.where(reached.any(1), t, torch.inf)
+
+
+def outward(points: Tensor, cells: Sequence[int], shell: float) -> Tensor:
+    """How far points (..., 3) are from the middle of a lattice, in half sides of the box within its shell."""
+    size = torch.tensor(cells, dtype=points.dtype, device=points.device)
+    return ((points - size / 2).abs() / size).amax(-1) * (2 * (1 + shell))
+
+
+def contracted(points: Tensor, cells: Sequence[int], shell: float) -> Tensor:
+    """Where a lattice with a shell holds points (..., 3)."""
+    if shell == 0:
+        return points
+    n = outward(points, cells, shell).clamp(min=1)[..., None]
+    middle = torch.tensor(cells, dtype=points.dtype, device=points.device) / 2
+    return middle + (points - middle) * ((1 + shell - shell / n) / n)
+
+
+def _parameters(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Tensor:
+    """The samples' parameters (N, C), as many as the longest ray has; more than far beyond a ray's end."""
+    if rows.shell == 0:
+        start = rays.near + offset * step
+        count = max(int(((rays.far - start) / step).max().item()) + 1, 1) if len(start) else 1
+        return start[:, None] + step * torch.arange(count, device=start.device)
+
+    def stretch(t: Tensor) -> Tensor:
+        n = outward(rays.origins + t[:, None] * rays.directions, rows.cell.shape, rows.shell)
+        return torch.maximum(n, n * n / SLOW).clamp(min=1)
+
+    found = [rays.near + offset * step * stretch(rays.near)]
+    while (found[-1] < rays.far).any():
+        found.append(found[-1] + step * stretch(found[-1]))
+    return torch.stack(found, 1)
 
 
 def _sample(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Tensor, ...]:
     """Of all samples in cells their ray, number, parameter, cell, place in the cell, the rows around and their mean;
     and what of each ray gets through until after every sample (N, C)."""
-    start = rays.near + offset * step
-    count = max(int(((rays.far - start) / step).max().item()) + 1, 1) if len(start) else 1
     with torch.no_grad():
-        t = start[:, None] + step * torch.arange(count, device=start.device)
+        t = _parameters(rows, rays, offset, step)
         ray, sample = torch.nonzero(t < rays.far[:, None], as_tuple=True)
-        t = t[ray, sample]
-        points = rays.origins[ray] + t[:, None] * rays.directions[ray]
+        count, t = t.shape[1], t[ray, sample]
+        points = contracted(rays.origins[ray] + t[:, None] * rays.directions[ray], rows.cell.shape, rows.shell)
         cells = _cell(rows.cell, points)
         kept = cells >= 0
         ray, sample, t, points, cells = (a[kept] for a in (ray, sample, t, points, cells))
@@ -42,12 +73,12 @@ def _sample(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Tensor
     mixed = (weights[..., None] * values).sum(1)
     tau = F.softplus(mixed[:, 0] + SHIFT) * (rows.thickness * step)
     tau = torch.where(tau < THIN, 0.0, tau)
-    dense = tau.new_zeros(len(start), count).index_put((ray, sample), tau)
+    dense = tau.new_zeros(len(rays.near), count).index_put((ray, sample), tau)
     return ray, sample, t, cells, fraction, values, mixed, torch.exp(-dense.cumsum(1))
 
 
-def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, Tensor, Tensor]:
-    """What the rays see, and the cells (S,) of all samples with their weights (S,)."""
+def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, Tensor, Tensor, Tensor]:
+    """What the rays see, the cells (S,) of all samples with their weights (S,), and the rays' distortion (N,)."""
     ray, sample, t, cells, fraction, values, mixed, through = _sample(rows, rays, offset, step)
     before = F.pad(through, (1, 0), value=1.0)[:, :-1]
     with torch.no_grad():
@@ -61,16 +92,23 @@ def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, T
 
     normal = F.normalize(-_slope(fraction, values[..., 0].detach()), dim=1)
     seen = Seen(composite(colour), 1 - dense.sum(1), composite(t[:, None])[:, 0], composite(normal).detach())
-    return seen, cells, weight
+    parameter = torch.zeros_like(dense).index_put((ray, sample), t)
+    middle = torch.tensor(rows.cell.shape, device=t.device) / 2
+    s = parameter / (parameter + (rays.origins - middle).norm(dim=1, keepdim=True))
+    moment = dense * s
+    spread = 2 * (moment * (dense.cumsum(1) - dense) - dense * (moment.cumsum(1) - moment)).sum(1)
+    return seen, cells, weight, spread
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
-                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor) -> tuple[float, Tensor]:
+                 alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor,
+                 distortion: float) -> tuple[float, Tensor]:
     table, behind = rows.table.detach().requires_grad_(), background.detach().requires_grad_()
     with torch.enable_grad():
-        seen, cells, weight = _march(replace(rows, table=table), rays, offset, 1.0)
+        seen, cells, weight, spread = _march(replace(rows, table=table), rays, offset, 1.0)
         error = seen.rgb + seen.transmittance[:, None] * behind - target
-        loss = (error.square().sum(1) + alpha_weight * (seen.transmittance - transmittance).square()).mean()
+        alpha_error = seen.transmittance - transmittance
+        loss = (error.square().sum(1) + alpha_weight * alpha_error.square() + distortion * spread).mean()
         by_table, by_background = torch.autograd.grad(loss, (table, behind))
     gradient[0] += by_table
     touched[0] |= by_table.any(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from ...formats.cameras import check_views
 from ...recipes.errors import InputError
@@ -16,10 +17,11 @@ OPAQUE = 0.02
 COARSE = 64  # resolution at which the subject's box is found
 
 
-def find_box(pictures: Sequence[PosedPicture]) -> np.ndarray:
+def find_box(pictures: Sequence[PosedPicture], points: np.ndarray | None = None) -> np.ndarray:
     """The subject's world-aligned box (2, 3), lower and upper corner, from the training views.
 
-    With alpha it is the box of the visual hull; without, the volume that the cameras look at together.
+    With alpha it is the box of the visual hull; without, that of the sparse `points` (N, 3) which most cameras see, or
+    the volume that they look at together.
     Raises InputError where the views show no subject.
     """
     check_views(pictures)
@@ -29,6 +31,9 @@ def find_box(pictures: Sequence[PosedPicture]) -> np.ndarray:
         raise InputError(f"views: all {len(masked)} pictures are empty (alpha is 0 everywhere); no camera sees the "
                          "subject, so point the cameras at it")
     box = _silhouettes_box(masked) if masked else None
+    if box is None and points is not None and len(points) and not masked:
+        sights = np.sum([_sees(p, points) for p in train], axis=0)
+        return box_of_points(points[2 * sights >= sights.max()])
     if box is None:
         return _box_before_cameras(train)
     for _ in range(2):  # The second pass carves finer voxels in the box that the first has found.
@@ -71,6 +76,31 @@ def visual_hull(pictures: Sequence[PosedPicture], lattice: Lattice) -> np.ndarra
         step //= 2
         cells = cells[(cells * step < shape).all(1)]
     return hull
+
+
+def seen_cells(pictures: Sequence[PosedPicture], lattice: Lattice) -> np.ndarray:
+    """Cells of a lattice with a shell that may hold something, (X, Y, Z) bool.
+
+    Two views must see a cell, or its neighbour: what a single one sees just before it explains that picture alone.
+    Further out than the cameras are, where they look apart, one is enough.
+    """
+    index = np.argwhere(np.ones(lattice.cells, bool)) + 0.5
+    places = lattice.places(index)
+    sights = np.zeros(len(places), np.int32)
+    for p in pictures:
+        sights += _sees(p, places)
+    furthest = lattice.outward(np.array([p.world_from_camera[:3, 3] for p in pictures])).max()
+    kept = (sights >= 2) | (sights == 1) & (lattice.outward(places) > furthest)
+    return ndimage.maximum_filter(kept.reshape(lattice.cells), 3)
+
+
+def _sees(picture: PosedPicture, points: np.ndarray) -> np.ndarray:
+    """Which points (N, 3) lie within a picture, (N,) bool."""
+    x, y, z = ((points - picture.world_from_camera[:3, 3]) @ picture.world_from_camera[:3, :3]).T
+    z = np.minimum(z, -1e-9)
+    column, row = picture.cx - picture.fx * x / z, picture.cy + picture.fy * y / z
+    height, width = picture.rgba_srgb.shape[:2]
+    return (z < -1e-9) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
 
 
 class _View:

@@ -13,6 +13,9 @@ from ..geometry.posed import PosedPicture
 from ..kernels.density import Rays
 from .lattice import Lattice
 
+NEAR = 0.1  # share of the way from a camera to the middle of a lattice with a shell that holds nothing
+FAR = 50.0  # half sides of the box within a shell; beyond it all is one colour
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -41,7 +44,8 @@ def cast(cameras: Tensor, pixels: Tensor, lattice: Lattice) -> tuple[Rays, Tenso
     """The rays through pixel centres, and the depth along the camera's axis that one voxel along each adds.
 
     `cameras` (N, 16) are rows of `Camera.on`, `pixels` (N, 2) columns and rows. A ray's near and far are where it
-    enters and leaves the lattice's box; far < near where it passes by.
+    enters and leaves the lattice's box; far < near where it passes by. With a shell, the box is FAR times that
+    within, and a ray begins at NEAR of the way to the box's middle.
     """
     # Column by column: reductions over a last dimension of three are slow on the CPU.
     r00, r01, r02, r10, r11, r12, r20, r21, r22, *position, fx, fy, cx, cy = cameras.unbind(1)
@@ -49,10 +53,15 @@ def cast(cameras: Tensor, pixels: Tensor, lattice: Lattice) -> tuple[Rays, Tenso
     across = [r00 * u + r01 * v - r02, r10 * u + r11 * v - r12, r20 * u + r21 * v - r22]
     axial = torch.rsqrt(across[0].square() + across[1].square() + across[2].square())
     near, far = torch.zeros_like(u), torch.full_like(u, torch.inf)
+    if lattice.shell:
+        aside = [position[a] - 0.5 * lattice.cells[a] for a in range(3)]
+        near = NEAR * torch.sqrt(aside[0].square() + aside[1].square() + aside[2].square())
+    beyond = 0.5 * (FAR / (1 + lattice.shell) - 1) if lattice.shell else 0.0  # in sides of the lattice
     for a in range(3):
         across[a] = across[a] * axial
         inverse = 1 / torch.where(across[a].abs() < 1e-9, 1e-9, across[a])
-        low, high = -position[a] * inverse, (lattice.cells[a] - position[a]) * inverse
+        size = lattice.cells[a]
+        low, high = (-beyond * size - position[a]) * inverse, ((1 + beyond) * size - position[a]) * inverse
         near = torch.maximum(near, torch.minimum(low, high))
         far = torch.minimum(far, torch.maximum(low, high))
     return Rays(torch.stack(position, 1), torch.stack(across, 1), near, far), axial

@@ -33,7 +33,6 @@ from ..meshing.normal_map import bake_normal_map
 from ..meshing.normals import smooth_normals
 from ..meshing.texture import bake
 from ..meshing.unwrap import unwrap
-from ..rendering.bounds import box_of_points
 from ..training.fit import fit
 
 # Written by a gatherer that has the true surface: the meshes of a Blender scene whose views were rendered.
@@ -46,10 +45,10 @@ def run(context: Context) -> None:
     assert isinstance(recipe, Capture)
     with _timed(context, "read"):
         context.stage("Reading views", 0.04)
-        views, box = _views(context, recipe)
+        views, box, points = _views(context, recipe)
     with _timed(context, "train"):
         context.stage("Training", 0.72)
-        field = fit(views, recipe, seed=context.seed, device=context.device, box=box,
+        field = fit(views, recipe, seed=context.seed, device=context.device, box=box, points=points,
                     checkpoint=context.checkpoint, on_progress=context.progress, on_preview=context.preview)
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
@@ -78,17 +77,15 @@ def _timed(context: Context, name: str) -> Iterator[None]:
     context.report.setdefault("seconds", {})[name] = round(time.monotonic() - start, 2)
 
 
-def _views(context: Context, recipe: Capture) -> tuple[list[PosedPicture], np.ndarray | None]:
-    """The input's pictures, and the subject's box where something other than their alpha tells it."""
+def _views(context: Context, recipe: Capture) -> tuple[list[PosedPicture], np.ndarray | None, np.ndarray | None]:
+    """The input's pictures, the subject's box where the input tells it, and its sparse points if it has some."""
     capture = captures.with_hold_out(captures.read(context.input / captures.FILE), recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
     views = load_views(capture, context.warn, recipe.longest_side(), context.progress)
     train = sum(v.split == "train" for v in views)
     context.report["views"] = {"train": train, "test": len(views) - train}
-    if capture.box is None and capture.points is not None and not any(v.has_alpha for v in views):
-        return views, box_of_points(capture.points)
-    return views, capture.box
+    return views, capture.box, capture.points
 
 
 def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],

@@ -18,21 +18,21 @@ from . import loop
 
 
 def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device: torch.device,
-        box: np.ndarray | None = None, checkpoint: Path, on_progress: Callable[[float, str], None],
-        on_preview: Callable[[np.ndarray], None]) -> Field:
+        box: np.ndarray | None = None, points: np.ndarray | None = None, checkpoint: Path,
+        on_progress: Callable[[float, str], None], on_preview: Callable[[np.ndarray], None]) -> Field:
     """The field that explains the training pictures, by the recipe's method, after `recipe.seconds`.
 
     Wall time counts, from finding the subject on; compiling does not. `box` (2, 3) is the subject's where it is
-    known. A folder `checkpoint` is written every few seconds, and picked up where it holds a state of the same
-    recipe and seed; the seconds used until then count. `on_progress` gets the share of the time used, and the
-    PSNR of a held-out view; `on_preview` gets that view as (H, W, 3) uint8. An exception that either raises ends
-    training and passes on. Raises InputError where the pictures show no subject.
+    known, `points` (N, 3) are sparse points of what the pictures show. A folder `checkpoint` is written every few
+    seconds, and picked up where it holds a state of the same recipe and seed; the seconds used until then count.
+    `on_progress` gets the share of the time used, and the PSNR of a held-out view; `on_preview` gets that view as
+    (H, W, 3) uint8. An exception that either raises ends training and passes on. Raises InputError where the pictures show no subject.
     """
     start = time.monotonic()
-    box = find_box(pictures) if box is None else np.asarray(box, np.float64)
+    box = find_box(pictures, points) if box is None else np.asarray(box, np.float64)
     method = import_module(f".{recipe.method}", __package__)
     train = [p for p in pictures if p.split == "train"]
-    trainer = method.make_trainer(train, box, recipe, seed=seed, device=device)
+    trainer = method.make_trainer(train, box, recipe, seed=seed, device=device, points=points)
     saved = loop.Checkpoint(checkpoint, recipe.to_json(), seed)
     window = loop.Window(next((p for p in pictures if p.split == "test"), pictures[0]))
     loop.run(trainer, lambda: window.look(trainer), recipe.seconds, time.monotonic() - start, saved, on_progress,

@@ -14,9 +14,10 @@ from ..fields.grid import GridField
 from ..geometry.posed import PosedPicture
 from ..kernels import density, dispatch
 from ..kernels.density import Rays, Steps
-from ..rendering.bounds import visual_hull
+from ..kernels.density_reference import contracted, outward
+from ..rendering.bounds import seen_cells, visual_hull
 from ..rendering.lattice import Lattice
-from ..rendering.rays import Pixels
+from ..rendering.rays import FAR, Pixels
 
 # From which share of the time on the lattice has which share of the recipe's resolution. Every stage begins with
 # the cells that the one before has left, so that a stage of the same resolution is a pruning.
@@ -32,26 +33,33 @@ EPS = 1e-8  # Adam's
 OPAQUE, PAINTED, NOISE = 4.0, 100, 6e-4
 # Over this grey and with this weight of alpha, a pixel's loss is the mean of those over black and over white.
 GREY, ALPHA = 0.5, 0.75
+# Without alpha, a shell around the box holds all that is seen beside the subject. Its fog begins thinner than that
+# within, so that it hides nothing, and is dense where sparse points are known. A distortion of this weight gathers
+# what a ray sees in one place: few photos are explained by fog before the cameras as well.
+SHELL, FOG, AT_POINTS, DISTORTION = 0.5, (-4.0, -2.0), 3.0, 0.2
 CHUNK = 2**16  # rays that are tested at once for what they meet
 
 
 def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
-                 device: torch.device) -> GridTrainer:
+                 device: torch.device, points: np.ndarray | None) -> GridTrainer:
     """See `trainer`."""
-    return GridTrainer(pictures, box, recipe, seed=seed, device=device)
+    return GridTrainer(pictures, box, recipe, seed=seed, device=device, points=points)
 
 
 class GridTrainer:
     """Optimises a `GridField` for its pictures' squared error, coarse to fine.
 
-    Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt.
+    Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt; where
+    no alpha is known, the field is in all of space, and begins at the sparse `points` (N, 3), if there are any.
     `opaque` begins with a solid hull that is carved where the views disagree with it, in place of thin fog that
     condenses: plain parts then stay as the silhouettes have them, and it takes longer.
     """
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
-                 device: torch.device, opaque: bool = False):
-        self._box, self._resolution, self._seed, self._opaque = box, recipe.resolution, seed, opaque
+                 device: torch.device, opaque: bool = False, points: np.ndarray | None = None):
+        self._box, self._resolution, self._seed = box, recipe.resolution, seed
+        self._shell = 0.0 if any(p.has_alpha for p in pictures) else SHELL
+        self._opaque = opaque and not self._shell
         self._pixels = Pixels(pictures, device)
         self._among = torch.arange(len(self._pixels), device=device)
         self._learns_background = not all(p.has_alpha for p in pictures)
@@ -59,9 +67,12 @@ class GridTrainer:
         self._stage, self._number = 0, 0
         self._rays: _RayTable | None = None  # found at the first step of a stage
         lattice = self._lattice()
-        hull = torch.from_numpy(visual_hull(pictures, lattice)).to(device)
-        self._begin(GridField(lattice, hull, self._background))
-        self._field.rows.table[:, 0] = OPAQUE * opaque
+        occupied = seen_cells(pictures, lattice) if lattice.shell else visual_hull(pictures, lattice)
+        self._begin(GridField(lattice, torch.from_numpy(occupied).to(device), self._background))
+        if lattice.shell:
+            self._field.rows.table[:, 0] = _first_density(self._field, points)
+        else:
+            self._field.rows.table[:, 0] = OPAQUE * opaque
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
@@ -81,7 +92,8 @@ class GridTrainer:
         offset = torch.rand(len(index), generator=_generator(self._seed, self._number)).to(rgba.device)
         loss, by_background = density.add_gradient(
             self._field.rows, rays, offset, rgba[:, :3] + let_through[:, None] * self._background, let_through,
-            self._background, ALPHA * self._pixels.has_alpha(index).float(), *self._optimizer.buffers)
+            self._background, ALPHA * self._pixels.has_alpha(index).float(), *self._optimizer.buffers,
+            DISTORTION if self._shell else 0.0)
         fall = FALL**fraction
         if self._learns_background:
             self._background.sub_(fall * by_background.to(rgba.device)).clamp_(0, 1)
@@ -124,7 +136,7 @@ class GridTrainer:
         self._optimizer.peak[0] = state["peak"]
 
     def _lattice(self) -> Lattice:
-        return Lattice.over(self._box, max(round(STAGES[self._stage][1] * self._resolution), 8))
+        return Lattice.over(self._box, max(round(STAGES[self._stage][1] * self._resolution), 8), self._shell)
 
     def _begin(self, field: GridField) -> None:
         self._field, self._optimizer = field, _Optimizer(field)
@@ -180,13 +192,16 @@ class _RayTable:
 
     def __init__(self, pixels: Pixels, among: Tensor, field: GridField, seed: int):
         self._pixels, self._lattice, self._seed = pixels, field.lattice, seed
+        self._round, self._order = -1, torch.zeros(0)
+        self.index, self._extent = among, None
+        if field.lattice.shell:  # A field in all of space is met by every ray.
+            return
         found = []
         for index in among.split(CHUNK):
             near, far = density.extent(field.rows.cell, field.rows.blocks, pixels.rays(index, field.lattice))
             meets = far > near
             found.append((index[meets], near[meets], far[meets]))
-        self.index, self._near, self._far = (torch.cat(parts) for parts in zip(*found, strict=True))
-        self._round, self._order = -1, torch.zeros(0)
+        self.index, *self._extent = (torch.cat(parts) for parts in zip(*found, strict=True))
 
     def batch(self, number: int) -> tuple[Tensor, Rays]:
         """The pixels of step `number` and their rays; every pixel comes once a round."""
@@ -197,7 +212,24 @@ class _RayTable:
         pick = self._order[at * BATCH:(at + 1) * BATCH].to(self.index.device)
         index = self.index[pick]
         rays = self._pixels.rays(index, self._lattice)
-        return index, Rays(rays.origins, rays.directions, self._near[pick], self._far[pick])
+        if self._extent is not None:
+            near, far = self._extent
+            rays = Rays(rays.origins, rays.directions, near[pick], far[pick])
+        return index, rays
+
+
+def _first_density(field: GridField, points: np.ndarray | None) -> Tensor:
+    """Where a field in all of space begins: (R,) thin, and dense at sparse points (N, 3) of the world."""
+    lattice = field.lattice
+    corners = field.corner_index
+    density = torch.where(outward(corners.float(), lattice.cells, lattice.shell) > 1, *FOG)
+    if points is not None:
+        index = torch.from_numpy((points - lattice.lower) / lattice.voxel).to(corners.device)
+        at = contracted(index, lattice.cells, lattice.shell).round().long()
+        there = torch.zeros(lattice.corners, dtype=torch.bool, device=corners.device)
+        there[tuple(at[outward(index, lattice.cells, lattice.shell) < FAR].T)] = True
+        density[there[tuple(corners.T)]] = AT_POINTS
+    return density
 
 
 def _generator(seed: int, number: int) -> torch.Generator:

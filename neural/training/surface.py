@@ -51,23 +51,24 @@ OUTLINE = 6  # pixels around a silhouette that are trained on; those further out
 
 
 def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
-                 device: torch.device) -> SurfaceTrainer:
+                 device: torch.device, points: np.ndarray | None) -> SurfaceTrainer:
     """See `trainer`."""
-    return SurfaceTrainer(pictures, box, recipe, seed=seed, device=device)
+    return SurfaceTrainer(pictures, box, recipe, seed=seed, device=device, points=points)
 
 
 class SurfaceTrainer:
     """Optimises a `SurfaceField`; before it, for a while, a `GridField` that tells where it begins."""
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
-                 device: torch.device):
+                 device: torch.device, points: np.ndarray | None = None):
         self._pictures, self._box, self._recipe, self._seed, self._device = pictures, box, recipe, seed, device
         self._pixels = Pixels(pictures, device)
         self._index = _near_subject(pictures).to(device)
         self._number = 0
         self._known = depths_of_pictures(pictures) if recipe.depth else []
         coarse = replace(recipe, resolution=max(round(DENSITY_RESOLUTION * recipe.resolution), 16))
-        self._fitted: GridTrainer | _Surface = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True)
+        self._fitted: GridTrainer | _Surface = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True,
+                                                           points=points)
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
