@@ -17,9 +17,9 @@ class Capture(Recipe):
     output: ClassVar[str] = "field"
     example: ClassVar[str] = "maquette capture transforms.json -o lego.glb"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "draft": {"seconds": 30.0, "resolution": 96, "faces": 10_000, "texture": 1024},
+        "draft": {"seconds": 30.0, "resolution": 96, "faces": 10_000},
         "standard": {},
-        "best": {"seconds": 600.0, "resolution": 256, "faces": 200_000, "texture": 4096},
+        "best": {"seconds": 600.0, "resolution": 256, "faces": 200_000},
     }
 
     method: Literal["surface", "grid"] = param(
@@ -28,7 +28,8 @@ class Capture(Recipe):
     seconds: float = param(120.0, "Training time", unit="s", min=1.0, max=86_400.0)
     resolution: int = param(160, "Voxels of the field along the subject's longest side", min=16, max=512)
     faces: int = param(50_000, "Face budget of the mesh", min=100, max=10_000_000)
-    texture: int = param(2048, "Side of the base-colour texture, 0 for none", unit="px", min=0, max=8192)
+    texture: int = param(0, "Side of the texture; 0 makes its texels as large as the views' pixels are on the surface",
+                         unit="px", min=0, max=8192)
     views: Literal["rendered", "photos"] = param(
         "rendered", "Where a Blender scene's views come from: Cycles renders what the cameras see, "
                     "or each camera's background image is its photo", group="Views")
@@ -58,5 +59,6 @@ class Capture(Recipe):
         pixels = min(summary.get("pixels", 0), summary.get("views", 0) * self.longest_side() ** 2)
         pixels_mb = pixels * 4 * 4 * 2 / 2**20
         field_mb = self.resolution**3 * 4 * 24 / 2**20
-        texture_mb = self.texture**2 * 4 * 12 / 2**20
+        texels = self.texture**2 or min(pixels, 4096**2)
+        texture_mb = texels * 4 * 12 / 2**20
         return Estimate(memory_mb=int(900 + pixels_mb + field_mb + texture_mb), seconds=1.25 * self.seconds + 30)

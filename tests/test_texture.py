@@ -9,7 +9,8 @@ from maquette.neural.kernels import blend_fused, blend_reference, raster_referen
 from maquette.neural.kernels.raster import blank, rasterise
 from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.meshing.raster import portrait, project, render, sample_texture
-from maquette.neural.meshing.texture import _views, bake
+from maquette.neural.meshing.texel_density import fitting_side
+from maquette.neural.meshing.texture import _views, bake, colored, texels_of
 from maquette.neural.meshing.unwrap import unwrap
 
 
@@ -174,6 +175,44 @@ def test_one_picture_with_a_highlight_is_outvoted():
     truth = render(Mesh(mesh.vertices, mesh.faces, colors=colour_of(mesh.vertices)), 150, 150, 48, 48, 96, 96,
                    looking_at_origin(eye))
     assert np.abs(drawn.rgb_srgb - truth.rgb_srgb)[drawn.alpha > 0.99].mean() < 0.03
+
+
+def test_the_texture_is_as_large_as_what_the_pictures_show():
+    square = Mesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]])
+
+    def from_above(focal: float, side: int, height: float = 2.0) -> PosedPicture:
+        pose = np.eye(4)
+        pose[:3, 3] = 0.5, 0.5, height
+        return PosedPicture("", np.ones((side, side, 4), np.float32), focal, focal, side / 2, side / 2, pose)
+
+    # 400 / 2 m are 200 pixels a metre, 40,000 on the square; with what lies between charts 316² texels.
+    assert fitting_side(square, [from_above(400, 256)]) == 512
+    assert fitting_side(square, [from_above(400, 256), from_above(1600, 1024)]) == 2048  # the better view counts
+    assert fitting_side(square, [from_above(1e5, 60)]) == 256  # its picture ends before the faces' centres
+    assert fitting_side(square, [from_above(400, 256, -2.0)]) == 256  # behind the surface and the camera
+    close = from_above(6000, 2400)
+    assert fitting_side(square, [close]) == 4096  # 3000 pixels a metre
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_no_colour_bleeds_over_a_seam_nor_much_in_a_mip_map(side):
+    # A box whose sides have colours of their own, with every edge a seam.
+    box = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    corners = np.concatenate([box[list(quad)] for quad in quads])
+    faces = np.concatenate([[[0, 1, 2], [0, 2, 3]] + np.array(4 * i) for i in range(6)])
+    mesh = unwrap(Mesh(corners, faces), side)
+    texels = texels_of(mesh, side)
+    palette = np.array([[r, g, b] for r in (0, 1) for g in (0, 1) for b in (0, 1)], float)[1:7]
+    painted = colored(mesh, texels, palette[texels.face // 2], np.ones(len(texels.face), np.float32))
+    rng = np.random.default_rng(0)
+    weights = np.concatenate((np.eye(3), rng.dirichlet([0.3, 0.3, 0.3], 300)))  # many at the rim
+    level = painted.texture
+    for number, most in enumerate((0.01, 0.01, 0.12)):
+        for face in range(len(faces)):
+            found = sample_texture(level, weights @ mesh.corner_uvs[face])
+            assert np.abs(found - palette[face // 2]).max() < most, f"level {number}"
+        level = np.round(level.reshape(len(level) // 2, 2, -1, 2, 3).mean(axis=(1, 3))).astype(np.uint8)
 
 
 def test_unknown_pixels_and_pictures_without_alpha_are_handled():

@@ -8,8 +8,11 @@ import numpy as np
 
 from ...formats.mesh import Mesh
 
-# Texels between two charts: bilinear filtering and two levels of a mip map do not reach across.
+# Texels between two charts: bilinear filtering and the first level of a mip map do not reach across, the second's
+# samples at the rim mix in a tenth.
 PADDING = 4
+# Asked of the packing, which comes out up to half as long again as wide and is shrunk to the square.
+_PACKED = 6
 
 
 def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
@@ -19,6 +22,7 @@ def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
     """
     import xatlas
 
+    inner = texture_side - PADDING  # half of it on each side: a texture that repeats has a seam there, too
     atlas = xatlas.Atlas()
     # It takes what is small for degenerate: the box is scaled to one.
     atlas.add_mesh((mesh.vertices - mesh.vertices.mean(axis=0)) / max(mesh.diagonal(), 1e-30),
@@ -27,11 +31,12 @@ def unwrap(mesh: Mesh, texture_side: int) -> Mesh:
     charts = xatlas.ChartOptions()
     charts.roundness_weight = charts.straightness_weight = 0.0
     pack = xatlas.PackOptions()
-    pack.resolution, pack.padding, pack.create_image = texture_side, PADDING, False
+    pack.resolution, pack.padding, pack.create_image = inner, _PACKED, False
     atlas.generate(charts, pack)
     vertex, faces, uvs = atlas[0]
     if not np.array_equal(vertex[faces], mesh.faces):
         raise AssertionError("xatlas has changed the order of faces or corners")
+    uvs = (np.clip(uvs, 0, 1) * inner + PADDING / 2) / texture_side
     first, second = faces[0:2 * mesh.quads:2], faces[1:2 * mesh.quads:2]
-    unwrapped = replace(mesh, corner_uvs=np.clip(uvs[faces], 0, 1))
+    unwrapped = replace(mesh, corner_uvs=uvs[faces])
     return unwrapped.chosen_faces(np.ones(len(faces), bool), whole=(first[:, [0, 2]] == second[:, :2]).all(axis=1))

@@ -31,6 +31,7 @@ from ..meshing.decimate import decimate
 from ..meshing.marching_cubes import marching_cubes
 from ..meshing.normal_map import bake_normal_map
 from ..meshing.normals import smooth_normals
+from ..meshing.texel_density import fitting_side
 from ..meshing.texture import bake
 from ..meshing.unwrap import unwrap
 from ..training.fit import fit
@@ -129,14 +130,15 @@ def _surface(context: Context, field: Field, recipe: Capture) -> Mesh:
 
 
 def _textured(context: Context, mesh: Mesh, fine: Mesh, views: list[PosedPicture], recipe: Capture) -> Mesh:
-    if recipe.texture == 0:
-        return mesh
-    mesh = unwrap(mesh, recipe.texture)
+    train = [v for v in views if v.split == "train"]
+    side = recipe.texture or fitting_side(mesh, train)
+    mesh = unwrap(mesh, side)
     context.progress(0.4)
-    mesh = bake(mesh, [v for v in views if v.split == "train"], recipe.texture)
+    mesh = bake(mesh, train, side)
     if recipe.normal_map and len(mesh.faces) < len(fine.faces):
         context.progress(0.7)
-        mesh = bake_normal_map(mesh, fine, recipe.texture)
+        mesh = bake_normal_map(mesh, fine, side)
+    context.report["texture"] = side
     return mesh
 
 
