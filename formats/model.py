@@ -56,7 +56,11 @@ def take_model(recipe: Recipe, input_folder: Path) -> None:
     name = recipe.to_json().get("model")
     if name:
         path = find_model(name)
-        check_kind(path, recipe.model_kind, " ".join(recipe.words()))
+        if recipe.model_kind:
+            check_kind(path, recipe.model_kind, " ".join(recipe.words()))
+        elif "maquette" in (_header(path)[0].get("__metadata__") or {}):
+            raise InputError(f"model: {path} is Maquette's own, and {' '.join(recipe.words())} takes weights of "
+                             "another program; give such")
         input_folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, input_folder / FILE)
 
@@ -71,12 +75,18 @@ def check_kind(path: Path, kind: str, task: str) -> None:
 
 def read_about(path: Path) -> dict[str, Any]:
     """What a model is, from its header alone; InputError in one line where it is damaged or none of Maquette's."""
-    return _header(path)[0]
+    return _about(_header(path)[0], path)
 
 
 def read_model(path: Path) -> Model:
     """Read a model, float16 arrays as float32; InputError where it is damaged or none of Maquette's."""
-    about, entries, start = _header(path)
+    about = read_about(path)
+    return Model(read_arrays(path), about)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file of any program, float16 as float32; InputError where it is damaged."""
+    _, entries, start = _header(path)
     data = path.read_bytes()[start:]
     arrays = {}
     for name, entry in entries.items():
@@ -85,7 +95,7 @@ def read_model(path: Path) -> Model:
         if kind.kind == "f" and not np.isfinite(values).all():
             raise InputError(f"model: {path} has values in {name} that are not finite; train it again")
         arrays[name] = values.astype(np.float32) if kind == np.float16 else values.copy()
-    return Model(arrays, about)
+    return arrays
 
 
 def write_model(model: Model, path: Path) -> None:
@@ -105,7 +115,7 @@ def write_model(model: Model, path: Path) -> None:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """What the model is, the arrays' entries, and where the arrays begin; the file's length is checked."""
+    """The header, the arrays' entries in it, and where the arrays begin; the file's length is checked."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -118,7 +128,8 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
         raise InputError(f"model: {path} cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"model: {path} is not a safetensors file; give one that Maquette has made") from error
-    about = _about(header, path)
+    if not isinstance(header, dict):
+        raise InputError(f"model: {path} has a damaged header; download or train it again")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     end = _end(entries)
     if end is None:
@@ -126,7 +137,7 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     if size != 8 + length + end:
         raise InputError(f"model: {path} has {size} bytes and {8 + length + end} are expected; it is damaged or cut "
                          "short, download or train it again")
-    return about, entries, 8 + length
+    return header, entries, 8 + length
 
 
 def _about(header: Any, path: Path) -> dict[str, Any]:

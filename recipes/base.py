@@ -103,7 +103,8 @@ class Recipe:
     # "mesh", "field" or "volume" (a mesh, and the field or octree that it is of), "morph", "objects", "picture",
     # "pictures" (a folder of them) or "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"
-    # The kind of model, as its file says, that the parameter `model` takes or that training makes.
+    # The kind of model, as its file says, that the parameter `model` takes or that training makes; empty where
+    # `model` is a file of another program.
     model_kind: ClassVar[str] = ""
     # A line of the command line for the table of tasks.
     example: ClassVar[str] = ""

@@ -22,14 +22,17 @@ class Capture(Recipe):
         "best": {"seconds": 600.0, "resolution": 256, "faces": 200_000},
     }
 
-    method: Literal["surface", "grid"] = param(
+    method: Literal["surface", "grid", "nerf"] = param(
         "surface", "How the scene is represented: a signed distance gives the best meshes, "
-                   "density and colour on a grid give the best pictures")
+                   "density and colour on a grid give the best pictures, nerf is the networks of the paper of 2020, "
+                   "for a GPU or for hours")
     seconds: float = param(120.0, "Training time", unit="s", min=1.0, max=86_400.0)
     resolution: int = param(160, "Voxels of the field along the subject's longest side", min=16, max=512)
     faces: int = param(50_000, "Face budget of the mesh", min=100, max=10_000_000)
     texture: int = param(0, "Side of the texture; 0 makes its texels as large as the views' pixels are on the surface",
                          unit="px", min=0, max=8192)
+    model: str = param("", "Weights of NeRF to begin with, for the method nerf: a .safetensors file of networks that "
+                           "were trained in the views' world", advanced=True)
     views: Literal["rendered", "photos"] = param(
         "rendered", "Where a Blender scene's views come from: Cycles renders what the cameras see, "
                     "or each camera's background image is its photo", group="Views")
@@ -61,4 +64,10 @@ class Capture(Recipe):
         field_mb = self.resolution**3 * 4 * 24 / 2**20
         texels = self.texture**2 or min(pixels, 4096**2)
         texture_mb = texels * 4 * 12 / 2**20
-        return Estimate(memory_mb=int(900 + pixels_mb + field_mb + texture_mb), seconds=1.25 * self.seconds + 30)
+        seconds = 1.25 * self.seconds + 30
+        if self.method == "nerf":
+            # What the layers keep of a step's samples, and the hull. A held-out pixel takes about a millisecond of
+            # two cores: half of them see the subject, and two networks are asked 256 times for each.
+            field_mb = 800 + self.resolution**3 * 12 / 2**20
+            seconds += 1e-3 * pixels / self.hold_out if self.hold_out else 0
+        return Estimate(memory_mb=int(900 + pixels_mb + field_mb + texture_mb), seconds=seconds)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..kernels import density
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Camera, picture_rays
-from .common import Rendered, packed, shaped, unpacked
+from .common import Rendered, filled, packed, shaped, unpacked
 
 REFERENCE = 128  # a voxel of the box's longest side over this has the optical thickness 1 per unit of density
 RENDER_STEP = 0.5  # voxels between the samples of a picture
@@ -135,14 +135,11 @@ class GridField:
         Values are that level less the density before its softplus, in units of the level. What is enclosed is
         inside: pruning leaves it empty, since nobody sees it.
         """
-        from scipy.ndimage import binary_fill_holes
-
         half = np.log(2) / self.rows.thickness
         level = np.log(np.expm1(half)) - density.SHIFT
         values = np.ones(self.lattice.corners, np.float32)
         values[tuple(self.corner_index.cpu().numpy().T)] = 1 - self.rows.table[:, 0].cpu().numpy() / level
-        solid = values < 0
-        values[binary_fill_holes(solid) & ~solid] = -1
+        values = filled(values)
         within = self.lattice.within
         first = [(all_ - part) // 2 for all_, part in zip(self.lattice.cells, within.cells, strict=True)]
         values = values[tuple(slice(f, f + n) for f, n in zip(first, within.corners, strict=True))]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -99,6 +100,15 @@ class Frame:
         x, y, z = ((box[0] + box[1]) / 2).tolist()
         return cls((x, y, z), float((box[1] - box[0]).max()) / 2 * MARGIN)
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Frame:
+        """What `asdict` gave; ValueError, TypeError or KeyError where it is anything else."""
+        x, y, z = map(float, values["centre"])
+        scale = float(values["scale"])
+        if not (all(map(math.isfinite, (x, y, z))) and 0 < scale < math.inf):
+            raise ValueError(f"a frame has its centre at {(x, y, z)} and the scale {scale}")
+        return cls((x, y, z), scale)
+
     def normalised(self, points: Tensor) -> Tensor:
         return (points - torch.tensor(self.centre, device=points.device)) / self.scale
 
@@ -154,8 +164,7 @@ class NeuralDistance:
                                  "fit the shape anew")
             network = NETWORKS[about["network"]]()
             network.load_state_dict(state)
-            x, y, z = about["frame"]["centre"]
-            frame = Frame((float(x), float(y), float(z)), float(about["frame"]["scale"]))
+            frame = Frame.from_json(about["frame"])
             box = np.array(about["box"], np.float64).reshape(2, 3)
             return cls(about["network"], network.to(device), frame, box, float(about["lipschitz"]))
         except OSError as error:

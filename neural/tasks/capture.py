@@ -12,6 +12,7 @@ import numpy as np
 
 from ...formats import capture as captures
 from ...formats import fields
+from ...formats.model import FILE
 from ...formats.pictures import write_png
 from ...formats.mesh import Mesh, read_npz, write_npz
 from ...recipes.capture import Capture
@@ -49,8 +50,10 @@ def run(context: Context) -> None:
         views, box, points = _views(context, recipe)
     with _timed(context, "train"):
         context.stage("Training", 0.72)
+        model = context.input / FILE
         field = fit(views, recipe, seed=context.seed, device=context.device, box=box, points=points,
-                    checkpoint=context.checkpoint, on_progress=context.progress, on_preview=context.preview)
+                    model=model if model.exists() else None, checkpoint=context.checkpoint,
+                    on_progress=context.progress, on_preview=context.preview)
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)

@@ -11,7 +11,8 @@ counts as training, so that it runs nothing that is compiled at run time.
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -47,3 +48,11 @@ class Trainer(Steps, Protocol):
 
     def result(self) -> Field:
         """The field when the time is over, however few steps there were."""
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A method that can begin with what others have trained."""
+
+    def start_from(self, path: Path) -> None:
+        """Begin anew with the weights of a file; InputError where they are none of this method's."""
