@@ -68,20 +68,23 @@ def cast(cameras: Tensor, pixels: Tensor, lattice: Lattice) -> tuple[Rays, Tenso
 
 
 class Pixels:
-    """The known pixels of many pictures with their colours, and the rays through them."""
+    """The known pixels of many pictures with their colours, and the rays through them.
+
+    `correct` changes colours, cameras and how much the pictures count, between steps.
+    """
 
     def __init__(self, pictures: Sequence[PosedPicture], device: torch.device):
-        self._cameras = [camera_of(p) for p in pictures]
-        view, pixel, rgba = [], [], []
-        for number, picture in enumerate(pictures):
-            known = np.ones(picture.rgba_srgb.shape[:2], bool) if picture.weight is None else picture.weight > 0
-            view.append(np.full(known.sum(), number, np.int32))
-            pixel.append(np.argwhere(known)[:, ::-1].astype(np.int16))
-            rgba.append(picture.rgba_srgb[known])
-        self._view = torch.from_numpy(np.concatenate(view)).to(device)
-        self._pixel = torch.from_numpy(np.concatenate(pixel)).to(device)
+        self._pictures = list(pictures)  # as last corrected
+        known = [_known(p) for p in pictures]
+        pixel = [np.argwhere(k)[:, ::-1].astype(np.int16) for k in known]
+        self._counts = torch.tensor([len(p) for p in pixel])
+        view = torch.arange(len(pixel), dtype=torch.int32).repeat_interleave(self._counts)
+        self._view, self._pixel = view.to(device), torch.from_numpy(np.concatenate(pixel)).to(device)
         self._has_alpha = torch.tensor([p.has_alpha for p in pictures], device=device)
-        self.rgba = torch.from_numpy(np.concatenate(rgba)).to(device)  # (N, 4) premultiplied sRGB
+        rgba = np.concatenate([p.rgba_srgb[k] for p, k in zip(pictures, known, strict=True)])
+        self.rgba = torch.from_numpy(rgba).to(device)  # (N, 4) premultiplied sRGB
+        self._weight: Tensor | None = None  # (V,) in 0 to 1; None is 1 for all
+        self._on: tuple[Lattice, Tensor] | None = None  # the cameras' rows on the lattice asked for last
 
     def __len__(self) -> int:
         return len(self.rgba)
@@ -92,8 +95,38 @@ class Pixels:
 
     def rays(self, index: Tensor, lattice: Lattice) -> Rays:
         """The rays through pixels (M,)."""
-        cameras = torch.from_numpy(np.stack([c.on(lattice) for c in self._cameras])).to(self.rgba.device)
-        return cast(cameras[self._view[index].long()], self._pixel[index], lattice)[0]
+        if self._on is None or self._on[0] is not lattice:
+            rows = torch.from_numpy(np.stack([camera_of(p).on(lattice) for p in self._pictures]))
+            self._on = lattice, rows.to(self.rgba.device)
+        return cast(self._on[1][self._view[index].long()], self._pixel[index], lattice)[0]
+
+    def drawn(self, index: Tensor, random: torch.Generator) -> Tensor:
+        """Which of the pixels (M,) a step takes, (M,) bool: of a picture that counts by half every other one."""
+        if self._weight is None:
+            return torch.ones(len(index), dtype=torch.bool, device=index.device)
+        chance = torch.rand(len(index), generator=random).to(index.device)
+        return chance < self._weight[self._view[index].long()]
+
+    def correct(self, pictures: Sequence[PosedPicture], weight: Sequence[float]) -> bool:
+        """Go on with pictures of other colours and cameras, the same otherwise, which count by `weight`, 0 to 1.
+
+        Whether rays have become others.
+        """
+        moved, end = False, 0
+        for old, new, count in zip(self._pictures, pictures, self._counts.tolist(), strict=True):
+            start, end = end, end + count
+            if new.rgba_srgb is not old.rgba_srgb:
+                self.rgba[start:end] = torch.from_numpy(new.rgba_srgb[_known(new)]).to(self.rgba.device)
+            moved |= new.world_from_camera is not old.world_from_camera
+        self._pictures = list(pictures)
+        self._weight = torch.tensor(weight, device=self.rgba.device) if min(weight) < 1 else None
+        if moved:
+            self._on = None
+        return moved
+
+
+def _known(picture: PosedPicture) -> np.ndarray:
+    return np.ones(picture.rgba_srgb.shape[:2], bool) if picture.weight is None else picture.weight > 0
 
 
 def picture_rays(camera: Camera, width: int, height: int, lattice: Lattice, device: torch.device,

@@ -24,6 +24,8 @@ from ..evaluation.metrics import compare
 from ..evaluation.pictures import psnr, ssim
 from ..fields import stored
 from ..fields.common import Field, Rendered
+from ..geometry.agreement import agreeing
+from ..geometry.exposure import in_exposure_of
 from ..geometry.posed import PosedPicture
 from ..geometry.views import load_views
 from ..meshing import raster
@@ -35,6 +37,7 @@ from ..meshing.normals import smooth_normals
 from ..meshing.texel_density import fitting_side
 from ..meshing.texture import bake
 from ..meshing.unwrap import unwrap
+from ..training.corrections import Corrections
 from ..training.fit import fit
 
 # Written by a gatherer that has the true surface: the meshes of a Blender scene whose views were rendered.
@@ -51,9 +54,12 @@ def run(context: Context) -> None:
     with _timed(context, "train"):
         context.stage("Training", 0.72)
         model = context.input / FILE
+        corrections = Corrections(views, recipe.seconds)
         field = fit(views, recipe, seed=context.seed, device=context.device, box=box, points=points,
-                    model=model if model.exists() else None, checkpoint=context.checkpoint,
+                    model=model if model.exists() else None, corrections=corrections, checkpoint=context.checkpoint,
                     on_progress=context.progress, on_preview=context.preview)
+        views = corrections.applied(views)
+        corrections.tell(context.report, context.warn)
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
@@ -86,7 +92,7 @@ def _views(context: Context, recipe: Capture) -> tuple[list[PosedPicture], np.nd
     capture = captures.with_hold_out(captures.read(context.input / captures.FILE), recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
-    views = load_views(capture, context.warn, recipe.longest_side(), context.progress)
+    views = agreeing(load_views(capture, context.warn, recipe.longest_side(), context.progress), context.warn)
     train = sum(v.split == "train" for v in views)
     context.report["views"] = {"train": train, "test": len(views) - train}
     return views, capture.box, capture.points
@@ -96,7 +102,7 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
              prefix: str = "") -> dict[str, np.ndarray]:
     """Render the held-out views over white; report the means of their PSNR and SSIM, and the errors of their depth."""
     renderings: dict[str, np.ndarray] = {}
-    scores, depths = [], [np.empty((0, 2), np.float32)]
+    scores, corrected, depths = [], [], [np.empty((0, 2), np.float32)]
     held_out = [v for v in views if v.split == "test"]
     for i, view in enumerate(held_out):
         height, width = view.rgba_srgb.shape[:2]
@@ -104,11 +110,16 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
         renderings[view.name] = over_white(rendered.rgb_srgb, rendered.alpha)
         truth = over_white(view.rgba_srgb[..., :3], view.rgba_srgb[..., 3])
         scores.append((psnr(renderings[view.name], truth), ssim(renderings[view.name], truth)))
+        if "exposure" in context.report:
+            rgb = in_exposure_of(view.rgba_srgb, np.dstack([rendered.rgb_srgb, rendered.alpha]))
+            corrected.append(psnr(over_white(rgb[..., :3], rendered.alpha), truth))
         depths.append(depth_pairs(view, rendered.depth))
         context.progress((i + 1) / len(held_out))
     if scores:
         for name, value in zip(("psnr_db", "ssim"), np.mean(scores, axis=0), strict=True):
             context.report[prefix + name] = round(float(value), 4)
+    if corrected:
+        context.report[prefix + "psnr_corrected_db"] = round(float(np.mean(corrected)), 4)
     pairs = np.concatenate(depths)
     if len(pairs):
         context.report[f"{prefix}depth"] = depth_figures(pairs)

@@ -16,30 +16,35 @@ from ..fields.common import Field
 from ..geometry.posed import PosedPicture
 from ..rendering.bounds import find_box
 from . import loop
-from .trainer import Startable
+from .corrections import Corrected, Corrections
+from .trainer import Startable, Trainer
 
 
 def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device: torch.device,
-        box: np.ndarray | None = None, points: np.ndarray | None = None, model: Path | None = None, checkpoint: Path,
-        on_progress: Callable[[float, str], None], on_preview: Callable[[np.ndarray], None]) -> Field:
+        box: np.ndarray | None = None, points: np.ndarray | None = None, model: Path | None = None,
+        corrections: Corrections | None = None, checkpoint: Path, on_progress: Callable[[float, str], None],
+        on_preview: Callable[[np.ndarray], None]) -> Field:
     """The field that explains the training pictures, by the recipe's method, after `recipe.seconds`.
 
     Wall time counts, from finding the subject on; compiling does not. `box` (2, 3) is the subject's where it is
-    known, `points` (N, 3) are sparse points of what the pictures show, `model` is a file of weights to begin with. A
-    folder `checkpoint` is written every few seconds, and picked up where it holds a state of the same recipe and seed;
-    the seconds used until then count. `on_progress` gets the share of the time used, and the PSNR of a held-out view;
-    `on_preview` gets that view as (H, W, 3) uint8. An exception that either raises ends training and passes on. Raises
-    InputError where the pictures show no subject, or the method takes no weights.
+    known, `points` (N, 3) are sparse points of what the pictures show, `model` is a file of weights to begin with,
+    `corrections` of the pictures are found on the way. A folder `checkpoint` is written every few seconds, and picked
+    up where it holds a state of the same recipe and seed; the seconds used until then count. `on_progress` gets the
+    share of the time used, and the PSNR of a held-out view; `on_preview` gets that view as (H, W, 3) uint8. An
+    exception that either raises ends training and passes on. Raises InputError where the pictures show no subject, or
+    the method takes no weights.
     """
     start = time.monotonic()
     box = find_box(pictures, points) if box is None else np.asarray(box, np.float64)
     method = import_module(f".{recipe.method}", __package__)
     train = [p for p in pictures if p.split == "train"]
-    trainer = method.make_trainer(train, box, recipe, seed=seed, device=device, points=points)
+    trainer: Trainer = method.make_trainer(train, box, recipe, seed=seed, device=device, points=points)
     if model is not None:
         if not isinstance(trainer, Startable):
             raise InputError(f"model: the method {recipe.method} begins with no weights; leave it out, or choose nerf")
         trainer.start_from(model)
+    if corrections is not None:
+        trainer = Corrected(trainer, corrections)
     saved = loop.Checkpoint(checkpoint, recipe.to_json(), seed)
     window = loop.Window(next((p for p in pictures if p.split == "test"), pictures[0]))
     loop.run(trainer, lambda: window.look(trainer), recipe.seconds, time.monotonic() - start, saved, on_progress,

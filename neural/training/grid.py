@@ -106,6 +106,11 @@ class GridTrainer:
         self._number += 1
         return loss
 
+    def correct(self, pictures: Sequence[PosedPicture], weight: Sequence[float]) -> None:
+        """See `Trainer.correct`."""
+        if self._pixels.correct(pictures, weight):
+            self._among, self._rays = torch.arange(len(self._pixels), device=self._background.device), None
+
     def field(self) -> GridField:
         """See `Trainer.field`."""
         return self._field
@@ -210,6 +215,7 @@ class _RayTable:
             self._round = rounds
             self._order = torch.randperm(len(self.index), generator=_generator(self._seed, -1 - rounds))
         pick = self._order[at * BATCH:(at + 1) * BATCH].to(self.index.device)
+        pick = pick[self._pixels.drawn(self.index[pick], _generator(self._seed, number))]
         index = self.index[pick]
         rays = self._pixels.rays(index, self._lattice)
         if self._extent is not None:

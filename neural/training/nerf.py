@@ -71,13 +71,13 @@ class NerfTrainer:
         self._number += 1
         if self._meeting is None:
             self._meeting = self._find_meeting()
-        pick = torch.randint(len(self._meeting), (self._batch,), generator=random).to(self._device)
-        within = torch.rand(self._batch, COARSE, generator=random).to(self._device)
-        shares = torch.rand(self._batch, FINE, generator=random).to(self._device)
+        index = self._meeting[torch.randint(len(self._meeting), (self._batch,), generator=random).to(self._device)]
+        index = index[self._pixels.drawn(index, random)]
+        within = torch.rand(len(index), COARSE, generator=random).to(self._device)
+        shares = torch.rand(len(index), FINE, generator=random).to(self._device)
         weights, background = self._optimizer.param_groups
         weights["lr"], background["lr"] = RATE * FALL**fraction, BACKGROUND_RATE * FALL**fraction
         self._optimizer.zero_grad()
-        index = self._meeting[pick]
         rays = self._field.meeting(self._pixels.rays(index, self._field.lattice))
         coarse = self._field.coarse(rays, within)
         fine = self._field.fine(rays, coarse, shares)
@@ -85,6 +85,11 @@ class NerfTrainer:
         loss.backward()
         self._optimizer.step()
         return loss.item()
+
+    def correct(self, pictures: Sequence[PosedPicture], weight: Sequence[float]) -> None:
+        """See `Trainer.correct`."""
+        if self._pixels.correct(pictures, weight):
+            self._meeting = None
 
     def field(self) -> NerfField:
         """See `Trainer.field`: a draft."""

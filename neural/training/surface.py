@@ -93,12 +93,20 @@ class SurfaceTrainer:
         random = torch.Generator().manual_seed((self._seed * 0x9E3779B1 + self._number) % 2**63)
         self._number += 1
         index = self._index[torch.randint(len(self._index), (BATCH,), generator=random).to(self._device)]
-        offset = torch.rand(BATCH, generator=random).to(self._device)
+        index = index[self._pixels.drawn(index, random)]
+        offset = torch.rand(len(index), generator=random).to(self._device)
         alpha_weight = ALPHA * self._pixels.has_alpha(index).float()
         loss = surface.add_gradient(field.rows, self._pixels.rays(index, field.lattice), offset, field.width, STEP,
                                     self._pixels.rgba[index], alpha_weight, *optimizer.buffers)
         optimizer.step(field, RATE * FALL**fraction, COLOR_RATE * COLOR_FALL**fraction)
         return loss
+
+    def correct(self, pictures: Sequence[PosedPicture], weight: Sequence[float]) -> None:
+        """See `Trainer.correct`."""
+        self._pictures = pictures
+        self._pixels.correct(pictures, weight)
+        if isinstance(self._fitted, GridTrainer):
+            self._fitted.correct(pictures, weight)
 
     def field(self) -> Field:
         """See `Trainer.field`."""

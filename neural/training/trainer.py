@@ -11,12 +11,14 @@ counts as training, so that it runs nothing that is compiled at run time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from ..fields.common import Field
+from ..geometry.posed import PosedPicture
 
 
 class Steps(Protocol):
@@ -42,6 +44,9 @@ class Steps(Protocol):
 
 class Trainer(Steps, Protocol):
     """Optimises one field for pictures."""
+
+    def correct(self, pictures: Sequence[PosedPicture], weight: Sequence[float]) -> None:
+        """Go on with pictures of other colours and cameras, the same otherwise, which count by `weight`, 0 to 1."""
 
     def field(self) -> Field:
         """The field as it is now. It may share memory with the trainer: use it before the next step."""

@@ -1,0 +1,33 @@
+"""Which views belong together, told before anything is learnt from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from . import silhouettes
+from .posed import PosedPicture
+
+MOST = 0.1  # share of the views, and at least one, that may be left out
+
+
+def agreeing(views: Sequence[PosedPicture], warn: Callable[[str], None]) -> list[PosedPicture]:
+    """The views without those training views whose outlines contradict the others'; says which, or that all do."""
+    masked = [v for v in views if v.split == "train" and v.has_alpha]
+    if len(masked) < silhouettes.FEWEST or not any((v.rgba_srgb[..., 3] > 0.5).any() for v in masked):
+        return list(views)
+    found, share = silhouettes.outliers(masked, max(int(MOST * len(masked)), 1))
+    if share > silhouettes.AGREED:
+        warn(f"views: the outlines contradict each other: {share:.1%} of what they show is nowhere in all others "
+             f"({silhouettes.AGREED:.1%} is usual at most); check that cameras, alpha and masks belong to the pictures")
+        return list(views)
+    out = {id(masked[n]) for n in found}
+    if out:
+        warn(f"views: {len(out)} of {len(masked)} contradict the others' outlines "
+             f"({named(v.name for v in masked if id(v) in out)}); they are left out")
+    return [v for v in views if id(v) not in out]
+
+
+def named(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
