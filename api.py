@@ -94,7 +94,7 @@ def start(request: Request, on_status: OnStatus = silent) -> Job:
         if request.out:
             recipe = recipe.for_out(request.out.suffix.lower())
         return Job.create(path, recipe, seed=request.seed, device=request.device, summary=summary,
-                          target=_target(request))
+                          target=target_of(request))
     except KeyboardInterrupt:
         shutil.rmtree(path, ignore_errors=True)
         raise Cancelled("cancelled: before the job began; give the command again") from None
@@ -122,7 +122,7 @@ def _check_out(request: Request, out: Path, endings: tuple[str, ...]) -> None:
             check_folder(out.absolute())
         else:
             check_writable(path.absolute())
-        if _is_there(path) and not request.overwrite:
+        if is_there(path) and not request.overwrite:
             raise InputError(f"out: {path} exists; give --overwrite or another name")
 
 
@@ -132,7 +132,7 @@ def _should_be(endings: tuple[str, ...]) -> str:
     return f"is no folder's name and does not end in {named}" if "" in endings else f"does not end in one of {named}"
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Whether there is something that writing would replace."""
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
@@ -160,7 +160,7 @@ def check_writable(path: Path) -> None:
         raise files.explained(error, path) from error
 
 
-def _target(request: Request) -> dict[str, Any]:
+def target_of(request: Request) -> dict[str, Any]:
     if request.out is None:
         return {}
     out, scene = request.out.absolute(), _scene_of(request)

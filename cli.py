@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import api, doctor, terminal
+from . import api, compare, doctor, terminal
+from .formats import comparison
 from .formats.report import as_json, program_version, rows
 from .jobs import backend, files, process, run, store
 from .jobs.folder import Job
@@ -117,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
             among = families[family[0]] = _family(words, family[0])
         _add_task(among.add_parser(word, help=recipe.__doc__, description=recipe.__doc__, allow_abbrev=False,
                                    epilog=f"example: {recipe.example}"), recipe)
+    _add_compare(words.add_parser("compare", help="several methods of capturing on one input, side by side",
+                                  description=_compare.__doc__, allow_abbrev=False), recipe_of("capture"))
     for word, act, help in (("jobs", _jobs, "list the jobs"), ("resume", _resume, "go on with a job"),
                             ("cancel", _cancel, "stop a job"), ("clean", _clean, "delete jobs that are over"),
                             ("work", _work, "run a job in this process"),
@@ -137,25 +140,40 @@ def _family(words: Any, name: str) -> Any:
 
 def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     parser.set_defaults(act=_task, word=recipe.task())
-    parser.add_argument("input", nargs="*", type=Path, metavar="INPUT",
-                        help="files or folders; in `blender --command`, none is the open scene")
     if recipe.words()[0] == "train":
         parser.add_argument("--data", nargs="+", type=Path, metavar="FOLDER", default=[], help="the same as INPUT")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT",
                         help="the result; its ending chooses the form: "
                              + " ".join(ending or "none (a folder)" for ending in api.ENDINGS[recipe.output]))
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="default: STEM.report.json beside OUT")
+    _add_options(parser, recipe)
+
+
+def _add_compare(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
+    methods = next(p for p in recipe.parameters() if p.name == "method").choices
+    parser.set_defaults(act=_compare, word=recipe.task())
+    parser.add_argument("--methods", default=",".join(methods), metavar="A,B,…",
+                        help=f"which, in this order (default {','.join(methods)})")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a folder for all results")
+    _add_options(parser, recipe, but="method")
+
+
+def _add_options(parser: argparse.ArgumentParser, recipe: type[Recipe], but: str = "") -> None:
+    """What all words that start jobs of a recipe take; every parameter `but` one."""
+    parser.add_argument("input", nargs="*", type=Path, metavar="INPUT",
+                        help="files or folders; in `blender --command`, none is the open scene")
     parser.add_argument("--preset", choices=PRESETS, help="a set of parameters; those given beside it win")
     parser.add_argument("--recipe", type=Path, metavar="FILE.json", help="parameters from a recipe or a report")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="default: STEM.report.json beside OUT")
     parser.add_argument("--quiet", action="store_true", help="say errors alone")
     parser.add_argument("--json", action="store_true", help="say progress and the result as lines of JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
     parser.add_argument("--blender", metavar="PATH", help="a blender, or a Python with bpy, for .blend files")
     group = parser.add_argument_group("parameters")
     for parameter in recipe.parameters():
-        _add_parameter(group, parameter)
+        if parameter.name != but:
+            _add_parameter(group, parameter)
 
 
 def _add_parameter(group: Any, parameter: Parameter) -> None:
@@ -223,6 +241,22 @@ def _task(options: argparse.Namespace) -> None:
     with terminal.narrator(options.quiet, options.json) as narrate:
         job = api.perform(request, narrate, python, on_job=_say_to_followers)
     _say_result(job, options)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """Capture by several methods one after the other, into one folder: a mesh and a report of each, a table of their
+    figures (compare.csv, compare.json) and one view by each (compare.png)."""
+    request = api.Request(options.word, tuple(options.input), given_values(options), options.out, seed=options.seed,
+                          device=options.device, overwrite=options.overwrite, blender=options.blender)
+    python = backend.find_backend_python(options.python)
+    methods = [method.strip() for method in options.methods.split(",") if method.strip()]
+    with terminal.narrator(options.quiet, options.json) as narrate:
+        rows = compare.compare(request, methods, narrate, python)
+    if options.json:
+        print(json.dumps({"state": "done", "out": str(options.out.absolute()), "methods": rows}))
+    elif not options.quiet:
+        print(comparison.text(rows))
+        print(f"all of it is in {options.out.absolute()}")
 
 
 def _say_to_followers(job: Job) -> None:

@@ -13,6 +13,8 @@ from . import files, machine
 
 FORMAT = 1
 FINISHED = ("done", "failed", "cancelled")
+# In a job's target: the name of the job whose input it takes, as soon as that is gathered.
+INPUT_OF = "input_of"
 # A worker on another machine cannot be looked at; after this silence it counts as dead.
 SILENCE_ELSEWHERE = 600.0  # s
 
@@ -145,6 +147,10 @@ class Job:
             return Status("interrupted", message="it was never started; resume it")
         except (ValueError, TypeError) as error:
             return Status("interrupted", message=f"status.json is damaged ({error}); resume the job")
+
+    def lacks_input(self) -> bool:
+        """Whether the job waits for an input that is gathered for another one."""
+        return INPUT_OF in self.target and not any(self.input.iterdir())
 
     def write_status(self, status: Status) -> None:
         files.write_json(self._status_file, asdict(status))

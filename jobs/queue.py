@@ -28,7 +28,7 @@ def advance(python: Path, folder: Path | None = None) -> Job | None:
             state = job.status().state
             if state == "running":
                 return None
-            if state == "queued" and waiting is None:
+            if state == "queued" and waiting is None and not job.lacks_input():
                 waiting = job
         if waiting:
             process.start_worker(waiting, python)

@@ -9,10 +9,11 @@ import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from ..recipes import InputError, MaquetteError
+from ..recipes import InputError, MaquetteError, Recipe
 from . import files
-from .folder import FINISHED, Job
+from .folder import FINISHED, INPUT_OF, Job, Status
 
 # A folder without job.json is a job in the making, or was left by a process that died while making it; that is so
 # when nothing in it has changed for this long (a view may take a while to render).
@@ -79,6 +80,44 @@ def _age(job: Job) -> tuple[str, str]:
         return job.created, job.name
     except MaquetteError:
         return "", job.name
+
+
+def new_sharing(first: Job, recipe: Recipe, target: dict[str, Any]) -> Job:
+    """Another job of the task with the input that is gathered for `first`, for which it waits (see `share_input`)."""
+    about = first.description
+    return Job.create(new_job_path(first.task), recipe, seed=about["seed"], device=about["device"],
+                      summary=about["summary"], target={**target, INPUT_OF: first.name})
+
+
+def sharing_with(job: Job) -> list[Job]:
+    """The jobs that take the input which is gathered for `job`, in the order of their creation."""
+    return [other for other in list_jobs(job.path.parent) if _target(other).get(INPUT_OF) == job.name]
+
+
+def share_input(job: Job) -> None:
+    """Give those jobs the input, linked where the file system can, now that it is complete; and queue them."""
+    for other in sharing_with(job):
+        if other.status().state in ("queued", "failed", "interrupted"):
+            shutil.rmtree(other.input, ignore_errors=True)
+            try:
+                shutil.copytree(job.input, other.input, copy_function=_link_or_copy)
+            except OSError as error:
+                raise files.explained(error, other.input) from error
+            other.write_status(Status("queued"))
+
+
+def _target(job: Job) -> dict[str, Any]:
+    try:
+        return job.target
+    except MaquetteError:
+        return {}
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def size(path: Path) -> int:

@@ -33,6 +33,6 @@ def unregister() -> None:
 
 
 def classes() -> list[type]:
-    from . import fields, importing, jobs, photos, presets, reconstruct, results
+    from . import compare, fields, importing, jobs, photos, presets, reconstruct, results
 
-    return [*reconstruct.CLASSES, *fields.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES, *photos.CLASSES, *presets.CLASSES]
+    return [*reconstruct.CLASSES, *fields.CLASSES, *compare.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES, *photos.CLASSES, *presets.CLASSES]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 def render(folder: Path, python: Path) -> None:
     import bpy
-    from maquette.jobs import queue
+    from maquette.jobs import queue, store
     from maquette.jobs.folder import Job, Status
     from maquette.operators import submit
     from maquette.recipes import Cancelled
@@ -32,12 +32,14 @@ def render(folder: Path, python: Path) -> None:
     headless["open_blend"](str(submit.copied_scene(job)))
     inputs.gather(bpy.context, job.recipe, job.input, on_progress)
     submit.copied_scene(job).unlink()
+    store.share_input(job)
     job.write_status(Status("queued"))
     job.worker_file.unlink()
     queue.advance(python, folder.parent)
 
 
 def say_end(folder: Path, problem: Exception) -> int:
+    from maquette.jobs import store
     from maquette.jobs.folder import Job, Status
     from maquette.recipes import Cancelled, MaquetteError
 
@@ -47,7 +49,8 @@ def say_end(folder: Path, problem: Exception) -> int:
         traceback.print_exception(problem)
         said = MaquetteError(f"views: a defect of Maquette ({type(problem).__name__}); the log is {Job(folder).log}")
     state = "cancelled" if isinstance(said, Cancelled) else "failed"
-    Job(folder).write_status(Status(state, message=str(said), kind=said.kind))
+    for job in (Job(folder), *store.sharing_with(Job(folder))):
+        job.write_status(Status(state, message=str(said), kind=said.kind))
     return said.exit_code
 
 

@@ -19,7 +19,7 @@ def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Reci
     try:
         recipe = inputs.settled(context, recipe)
         if bpy.app.background:
-            job = submit.run_here(context, recipe, replaces, _print)
+            job = submit.run_here(context, recipe, replaces, say)
             made = results.insert(context.scene, job, replaces)
             operator.report({"INFO"}, rpt_(results.form(job).said).format(made.name))
         else:
@@ -31,7 +31,8 @@ def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Reci
     return {"FINISHED"}
 
 
-def _print(status: Status) -> None:
+def say(status: Status) -> None:
+    """Tell a terminal, where there is no panel."""
     print(f"maquette {status.fraction:4.0%} {status.stage} {status.message}", flush=True)
 
 

@@ -22,14 +22,15 @@ SCRIPT = Path(__file__).with_name("headless.py")
 RENDERING = "Rendering views"
 
 
-def submit(context: bpy.types.Context, recipe: Recipe, replaces: str = "") -> Job:
+def submit(context: bpy.types.Context, recipe: Recipe, replaces: str = "",
+           more: dict[str, Any] | None = None) -> Job:
     """Make a job of the open scene and start it as soon as no other runs; raises InputError and the like at once.
 
     Views are rendered by a second Blender on a copy of the file as it is now: this one stays responsive and may
-    be closed.
+    be closed. `more` is added to the job's target.
     """
     python = environment.backend_python(context)
-    with _new_job(context, recipe, replaces) as job:
+    with _new_job(context, recipe, replaces, more) as job:
         if inputs.source(recipe).is_slow(recipe):
             _refuse_unsaved_images()
             bpy.ops.wm.save_as_mainfile(filepath=str(copied_scene(job)), copy=True, relative_remap=True,
@@ -42,23 +43,41 @@ def submit(context: bpy.types.Context, recipe: Recipe, replaces: str = "") -> Jo
     return job
 
 
+def share(first: Job, recipes: list[Recipe]) -> list[Job]:
+    """`first` and more jobs, one a recipe, with the same input and target; they wait until it is gathered."""
+    others = [store.new_sharing(first, recipe, first.target) for recipe in recipes]
+    for job in others:
+        queue.submit(job)
+    if not copied_scene(first).exists():  # else the second Blender does this when all views are rendered
+        store.share_input(first)
+    return [first, *others]
+
+
 def run_here(context: bpy.types.Context, recipe: Recipe, replaces: str,
              on_status: Callable[[Status], None]) -> Job:
     """Gather, run and wait: a Blender without a window has nobody to keep waiting."""
-    python = environment.backend_python(context)
-    with _new_job(context, recipe, replaces) as job:
+    job = gather_here(context, recipe, replaces, on_status)
+    run.run(job, environment.backend_python(context), on_status)
+    return job
+
+
+def gather_here(context: bpy.types.Context, recipe: Recipe, replaces: str, on_status: Callable[[Status], None],
+                more: dict[str, Any] | None = None) -> Job:
+    """A job that is ready to run."""
+    environment.backend_python(context)
+    with _new_job(context, recipe, replaces, more) as job:
         inputs.gather(context, recipe, job.input,
                       lambda fraction, message: on_status(Status("running", RENDERING, fraction, message=message)))
-    run.run(job, python, on_status)
     return job
 
 
 @contextlib.contextmanager
-def _new_job(context: bpy.types.Context, recipe: Recipe, replaces: str) -> Iterator[Job]:
+def _new_job(context: bpy.types.Context, recipe: Recipe, replaces: str,
+             more: dict[str, Any] | None) -> Iterator[Job]:
     """A job whose folder is removed where its input cannot be gathered."""
     summary = inputs.source(recipe).summary(context, recipe)
     path = store.new_job_path(recipe.task())
-    target: dict[str, Any] = {"scene": context.scene.name, "replaces": replaces}
+    target: dict[str, Any] = {"scene": context.scene.name, "replaces": replaces, **(more or {})}
     try:
         yield Job.create(path, recipe, device=environment.device(context), summary=summary,
                          target=target | inputs.source(recipe).origin(context, recipe))

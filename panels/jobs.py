@@ -113,11 +113,36 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
             row.label(text=value)
         if thing.get("maquette_task") == "image":
             self.layout.operator("maquette.view_photo", icon="CAMERA_DATA")
+        if "maquette_comparison" in thing:
+            draw_comparison(self.layout.box(), context.scene, thing["maquette_comparison"])
         if has_field(thing):
             column = self.layout.column(align=True)
             column.operator("maquette.turntable", icon="FILE_REFRESH")
             column.operator("maquette.render_field", icon="RENDER_STILL")
         self.layout.operator("maquette.reconstruct_again", icon="FILE_REFRESH")
+
+
+def draw_comparison(layout: bpy.types.UILayout, scene: bpy.types.Scene, which: str) -> None:
+    """The figures of all methods that were compared; the text of the collection's name has more."""
+    layout.label(text="Compared", icon="SPREADSHEET")
+    column = layout.column(align=True)
+    for other in scene.objects:
+        if other.get("maquette_comparison") == which:
+            for name, value in comparison_rows(other.get("maquette_figures", "")):
+                row = column.split(factor=0.3)
+                row.label(text=name)
+                row.label(text=value)
+
+
+def comparison_rows(text: str) -> list[tuple[str, str]]:
+    """A method and what its report says of it; none where that cannot be read."""
+    try:
+        figures = json.loads(text)
+        known = [("{seconds:.0f} s", "seconds"), ("{psnr_db:.1f} dB", "psnr_db"), ("mesh {mesh_psnr_db:.1f} dB",
+                 "mesh_psnr_db"), ("{faces:,} faces", "faces")]
+        return [(figures["method"], ", ".join(shown.format(**figures) for shown, name in known if name in figures))]
+    except (TypeError, ValueError, KeyError):
+        return []
 
 
 def has_field(thing: Any) -> bool:

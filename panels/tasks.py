@@ -45,6 +45,8 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
             row = layout.row()
             row.scale_y = 1.5
             row.operator(f"maquette.reconstruct_{task}", icon="PLAY")
+            if recipe.output == "field":
+                layout.operator("maquette.compare_methods", icon="SPREADSHEET")
             if recipe.input in FROM_FILES:
                 layout.operator(FROM_FILES[recipe.input], icon="IMPORT")
 

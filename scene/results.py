@@ -18,7 +18,7 @@ from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
 from ..recipes import InputError, recipe_of, tasks
-from . import images, meshes, morph, objects, properties, volumes
+from . import comparison, images, meshes, morph, objects, properties, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -140,6 +140,10 @@ def _insert_mesh(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.
     else:
         target = meshes.new_object(mesh, _name(job.report()), _collection(scene))
         _place(scene, job, target)
+        if "compared" in job.target:
+            report = job.report()
+            comparison.lay_out(scene, target, job.target.get("input_of", job.path.name), report["recipe"]["method"],
+                               job.target["compared"], report)
     for owner in (target, target.data):
         _mark(owner, job)
     return target

@@ -317,6 +317,40 @@ def test_a_turntable_that_arrives_plays_in_the_open_image_editor(blender: Blende
     assert len(list((job.path.parent.with_name("pictures") / job.name / "images").iterdir())) == 3
 
 
+def test_a_comparison_is_shown_with_each_of_its_objects(blender: Blender) -> None:
+    things = []
+    for method, psnr in (("surface", 29.04), ("grid", 31.0)):
+        thing = blender.make("Object", name=method)
+        thing["maquette_job"], thing["maquette_task"], thing["maquette_comparison"] = "capture-1", "capture", "capture-1"
+        thing["maquette_figures"] = json.dumps({"method": method, "seconds": 60.2, "psnr_db": psnr})
+        things.append(thing)
+    things[1]["maquette_figures"] = "damaged"
+    blender.scene.objects.put(*things)
+    blender.bpy.context.object = things[0]
+    texts = blender.texts("MAQUETTE_PT_result")
+    assert "60 s, 29.0 dB" in texts and "surface" in texts
+    assert "maquette.compare_methods" in blender.texts("MAQUETTE_PT_capture")
+
+
+def test_a_comparison_is_a_job_a_method_that_wait_for_one_rendering(blender: Blender, monkeypatch: pytest.MonkeyPatch
+                                                                   ) -> None:
+    blender.bpy.app.background = False
+    started: list[Any] = []
+    monkeypatch.setattr(blender.part("operators.submit"), "start_rendering",
+                        lambda job, python: (started.append(job), blender.part("operators.submit").copied_scene(job)
+                                             .write_bytes(b"")))
+    inputs = blender.part("scene.inputs")
+    slow = inputs.Source(lambda *_: None, lambda *_: {"views": 8}, lambda *_: None, is_slow=lambda recipe: True)
+    monkeypatch.setitem(inputs.SOURCES, "capture", slow)
+    result, reports = blender.fake.run("maquette.compare_methods", methods={"grid", "surface"})
+    assert result == {"FINISHED"}, reports
+    first, second = blender.part("jobs.store").list_jobs()
+    assert started == [first] and second.status().state == "queued" and second.lacks_input()
+    assert [link.name for link in blender.scene.maquette.jobs] == [first.name, second.name]
+    assert first.target["compared"] == second.target["compared"] == ["surface", "grid"]
+    assert second.target["input_of"] == first.name and second.recipe.method == "grid"
+
+
 def test_reconstruct_reports_errors_in_one_line_and_leaves_no_job(blender: Blender) -> None:
     result, reports = blender.fake.run("maquette.reconstruct_voxels")
     assert result == {"CANCELLED"} and reports[0][0] == {"ERROR"} and "no mesh is selected" in reports[0][1]

@@ -28,7 +28,8 @@ ONLY_WHEN_USED = {"PIL", "trimesh", "scipy", "OpenEXR"}
 ROOT_FILES = {
     "__init__": ({"operators", "panels", "scene", "cli", "api"}, {"bpy"}),
     "__main__": ({"cli"}, set()),
-    "cli": ({"api", "doctor", "terminal", "formats", "jobs", "recipes", "neural"}, {"bpy"}),
+    "compare": ({"api", "formats", "jobs", "recipes"}, set()),
+    "cli": ({"api", "compare", "doctor", "terminal", "formats", "jobs", "recipes", "neural"}, {"bpy"}),
     "api": ({"formats", "jobs", "recipes", "scene"}, {"bpy"}),
     "terminal": ({"jobs"}, {"rich"}),
     "doctor": ({"formats", "jobs", "recipes"}, set()),

@@ -900,6 +900,30 @@ def check_the_command_line_renders_the_open_scenes_field() -> None:
     assert code == 0 and len(list((out / "images").glob("*.png"))) == 2 and (out / "transforms.json").is_file()
 
 
+def check_methods_are_compared_side_by_side_on_one_capture() -> None:
+    small_scene()
+    scene = bpy.context.scene
+    assert bpy.ops.maquette.compare_methods(methods={"surface", "grid"}) == {"FINISHED"}
+    collection = next(c for c in scene.collection.children if "maquette_comparison" in c)
+    first, second = sorted(collection.objects, key=lambda o: o.location.x)
+    assert [json.loads(o["maquette_recipe"])["method"] for o in (first, second)] == ["surface", "grid"]
+    assert "surface" in first.name and "grid" in second.name
+    np.testing.assert_allclose([first.location.x, second.location.x], [2.5, 5.0], atol=1e-4)
+    assert len(first.users_collection) == 1 and first.data != second.data
+    table = bpy.data.texts[collection.name].as_string().splitlines()
+    assert table[0].startswith("method") and [line.split()[0] for line in table[1:]] == ["surface", "grid"]
+    store = part("jobs.store")
+    one, two = (store.find_job(o["maquette_job"]) for o in (first, second))
+    assert two.target["input_of"] == one.name
+    assert (one.input / "view_0000.exr").stat().st_ino == (two.input / "view_0000.exr").stat().st_ino
+    try:
+        bpy.ops.maquette.compare_methods(methods={"grid"})
+    except RuntimeError as problem:
+        assert "two methods or more" in str(problem)
+    else:
+        raise AssertionError("one method was compared")
+
+
 # ---- registration ------------------------------------------------------------------------------------------------
 
 def enable() -> None:
