@@ -152,8 +152,8 @@ def _add_task(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
 def _add_compare(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     methods = next(p for p in recipe.parameters() if p.name == "method").choices
     parser.set_defaults(act=_compare, word=recipe.task())
-    parser.add_argument("--methods", default=",".join(methods), metavar="A,B,…",
-                        help=f"which, in this order (default {','.join(methods)})")
+    parser.add_argument("--methods", default=",".join(recipe.compared), metavar="A,B,…",
+                        help=f"of {','.join(methods)}, in this order (default {','.join(recipe.compared)})")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a folder for all results")
     _add_options(parser, recipe, but="method")
 

@@ -13,7 +13,8 @@ from ..scene import properties, results
 from . import environment, reconstruct, submit, watch
 from .texts import rpt_
 
-METHODS = next(p for p in recipe_of("capture").parameters() if p.name == "method").choices
+CAPTURE = recipe_of("capture")
+METHODS = next(p for p in CAPTURE.parameters() if p.name == "method").choices
 
 
 class MAQUETTE_OT_compare_methods(bpy.types.Operator):
@@ -23,7 +24,7 @@ class MAQUETTE_OT_compare_methods(bpy.types.Operator):
     bl_label = "Compare Methods"
 
     methods: bpy.props.EnumProperty(  # type: ignore[valid-type]
-        name="Methods", description="Which methods are compared", options={"ENUM_FLAG"}, default=set(METHODS),
+        name="Methods", description="Which methods are compared", options={"ENUM_FLAG"}, default=set(CAPTURE.compared),
         items=[(method, method.capitalize(), "") for method in METHODS])
 
     @classmethod

@@ -103,6 +103,8 @@ class Recipe:
     # "mesh", "field" or "volume" (a mesh, and the field or octree that it is of), "morph", "objects", "picture",
     # "pictures" (a folder of them) or "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"
+    # The methods, of the parameter `method`, that are compared where the user names none: those that take no hours.
+    compared: ClassVar[tuple[str, ...]] = ()
     # The kind of model, as its file says, that the parameter `model` takes or that training makes; empty where
     # `model` is a file of another program.
     model_kind: ClassVar[str] = ""

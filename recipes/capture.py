@@ -15,6 +15,7 @@ class Capture(Recipe):
     label: ClassVar[str] = "Capture"
     input: ClassVar[str] = "capture"
     output: ClassVar[str] = "field"
+    compared: ClassVar[tuple[str, ...]] = ("surface", "grid")
     example: ClassVar[str] = "maquette capture transforms.json -o lego.glb"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "draft": {"seconds": 30.0, "resolution": 96, "faces": 10_000},
