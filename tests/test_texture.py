@@ -177,6 +177,17 @@ def test_one_picture_with_a_highlight_is_outvoted():
     assert np.abs(drawn.rgb_srgb - truth.rgb_srgb)[drawn.alpha > 0.99].mean() < 0.03
 
 
+def test_highlights_in_a_third_of_the_pictures_are_outvoted():
+    mesh = ball(24)
+    pictures = pictures_of(mesh, around(30), 96)
+    for number in range(0, 30, 3):
+        rgba = pictures[number].rgba_srgb
+        rgba[..., :3] += 0.3 * (rgba[..., 3:] - rgba[..., :3])  # a veil of white
+    baked = bake(unwrap(mesh, 256), pictures, 256)
+    plain = bake(unwrap(mesh, 256), pictures_of(mesh, around(30), 96), 256)
+    assert np.abs(baked.texture.astype(float) - plain.texture).mean() / 255 < 0.025
+
+
 def test_the_texture_is_as_large_as_what_the_pictures_show():
     square = Mesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]])
 

@@ -14,6 +14,9 @@ ANGLE_POWER = 3
 # Colours this far (sRGB, 0 to 1) from the mean count half: highlights, and what a wrong depth lets through.
 OUTLIER = 0.08
 ROUNDS = 3
+# The mean begins at this share of the views' weights in order of brightness: a highlight moves over the surface with
+# the camera, so most views show a point without one, while what darkens a point (shadow) is in all of them.
+LEVEL = 0.4
 
 
 class Views(NamedTuple):
@@ -31,8 +34,8 @@ def blend(points: np.ndarray, normals: np.ndarray, views: Views) -> tuple[np.nda
     """Colour (N, 3) float32, sRGB straight, of each point (N, 3), and the sum of its views' weights (N,) float32.
 
     A view counts where the point faces it and lies no deeper than the mesh at the four pixels around it. Its weight
-    is trust × cosine³ × resolution². The mean is repeated with weights falling with the distance from it
-    (Cauchy's). Weight and colour are 0 where no view counts.
+    is trust × cosine³ × resolution². The mean is repeated with weights falling with the distance from the one before
+    (Cauchy's), at first from the colour at `LEVEL`. Weight and colour are 0 where no view counts.
     """
     return body("blend", torch.device("cpu")).blend(
         np.ascontiguousarray(points, np.float64), np.ascontiguousarray(normals, np.float64), *views)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .blend import ANGLE_POWER, OUTLIER, ROUNDS
+from .blend import ANGLE_POWER, LEVEL, OUTLIER, ROUNDS
 from .dispatch import compiled
 
 _BLOCK = 4096
@@ -62,14 +62,17 @@ def _blend(points, normals, cameras, pixels, rgba, depth, trust, resolution, col
                 found += 1
             if found == 0:
                 continue
-            r, g, b_ = 0.0, 0.0, 0.0
-            for turn in range(ROUNDS):
+            k, below = -1, 0.0
+            order = np.argsort(value[:found, 0] + value[:found, 1] + value[:found, 2])
+            while below < LEVEL * weights and k < found - 1:
+                k += 1
+                below += weight[order[k]]
+            r, g, b_ = value[order[k]]
+            for _ in range(ROUNDS):
                 sum_r, sum_g, sum_b, robust = 0.0, 0.0, 0.0, 0.0
                 for k in range(found):
-                    w = weight[k]
-                    if turn > 0:
-                        away = (value[k, 0] - r) ** 2 + (value[k, 1] - g) ** 2 + (value[k, 2] - b_) ** 2
-                        w /= 1 + away / OUTLIER**2
+                    away = (value[k, 0] - r) ** 2 + (value[k, 1] - g) ** 2 + (value[k, 2] - b_) ** 2
+                    w = weight[k] / (1 + away / OUTLIER**2)
                     sum_r += w * value[k, 0]
                     sum_g += w * value[k, 1]
                     sum_b += w * value[k, 2]

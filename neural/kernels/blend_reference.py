@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .blend import ANGLE_POWER, OUTLIER, ROUNDS
+from .blend import ANGLE_POWER, LEVEL, OUTLIER, ROUNDS
 
 
 def blend(points: np.ndarray, normals: np.ndarray, cameras: np.ndarray, pixels: np.ndarray, rgba: np.ndarray,
@@ -13,11 +13,13 @@ def blend(points: np.ndarray, normals: np.ndarray, cameras: np.ndarray, pixels: 
     samples = [_sample(points, normals, camera, pixel, rgba, depth, trust, resolution)
                for camera, pixel in zip(cameras, pixels, strict=True)]
     color, weight = np.stack([s[0] for s in samples]), np.stack([s[1] for s in samples])
-    robust = weight
+    order = np.argsort(color.sum(axis=-1), axis=0, kind="stable")
+    below = np.cumsum(np.take_along_axis(weight, order, axis=0), axis=0)
+    level = (below < LEVEL * below[-1]).sum(axis=0)
+    mean = color[order[level, np.arange(len(points))], np.arange(len(points))]
     for _ in range(ROUNDS):
-        total = np.maximum(robust.sum(axis=0), 1e-30)
-        mean = (robust[..., None] * color).sum(axis=0) / total[:, None]
         robust = weight / (1 + ((color - mean) ** 2).sum(axis=-1) / OUTLIER**2)
+        mean = (robust[..., None] * color).sum(axis=0) / np.maximum(robust.sum(axis=0), 1e-30)[:, None]
     return mean.astype(np.float32), weight.sum(axis=0).astype(np.float32)
 
 
