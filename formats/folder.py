@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,21 +36,34 @@ def read_capture(path: Path) -> Capture:
                      "cameras")
 
 
+def has_cameras(path: Path) -> bool:
+    """Whether `path` is a folder in one of the forms that state cameras."""
+    return path.is_dir() and _reader(path) is not None
+
+
 def _read_folder(folder: Path) -> Capture:
-    for name in _TRANSFORMS:
-        if (folder / name).is_file():
-            return read_transforms(folder / name)
-    if find_model(folder):
-        return read_colmap(folder)
-    if (folder / "poses.txt").is_file() and (folder / "K.txt").is_file():
-        return _read_poses(folder)
-    if any(folder.glob("frame-*.pose.txt")):
-        return _read_frames(folder)
+    read = _reader(folder)
+    if read is not None:
+        return read(folder)
     pictures = sum(p.suffix.lower() in PICTURES for p in folder.rglob("*"))
     if pictures:
         raise InputError(f"input: {folder} holds {pictures} pictures but no cameras; looked for {_LOOKED_FOR}; "
-                         "run COLMAP on the pictures first")
+                         "`maquette capture` and Photos to Mesh find the cameras of photos")
     raise InputError(f"input: {folder} holds no capture; looked for {_LOOKED_FOR}; give such a folder")
+
+
+def _reader(folder: Path) -> Callable[[Path], Capture] | None:
+    """What reads the folder; None where no file in it states cameras."""
+    for name in _TRANSFORMS:
+        if (folder / name).is_file():
+            return lambda folder: read_transforms(folder / name)
+    if find_model(folder):
+        return read_colmap
+    if (folder / "poses.txt").is_file() and (folder / "K.txt").is_file():
+        return _read_poses
+    if any(folder.glob("frame-*.pose.txt")):
+        return _read_frames
+    return None
 
 
 def _read_poses(folder: Path) -> Capture:

@@ -14,13 +14,14 @@ from ..recipes.shape_interpolate import ShapeInterpolate
 from . import capture as captures
 from .cameras import check_views
 from .fields import gather_field
-from .folder import read_capture
+from .folder import has_cameras, read_capture
 from .model import take_model
 from .paths import link_file
 from .photos import gather_photos
 from .pictures import PICTURE, picture_size
 from .shapes import gather_shapes
 from .solids import gather_solids
+from .unposed import find_photos, gather_unposed
 from .volume import gather_volume
 
 MOST_POINTS = 20_000
@@ -38,9 +39,15 @@ def gather(kind: str, paths: Sequence[Path], input_folder: Path, recipe: Recipe)
 
 
 def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Posed pictures: capture.json and pictures/, linked where the file system can, else copied."""
+    """Posed pictures: capture.json and pictures/, linked where the file system can, else copied.
+
+    Photos without cameras, a folder or several files of them, become unposed.json and pictures/.
+    """
+    photos = [] if has_cameras(paths[0]) else find_photos(paths)
+    if photos:
+        return gather_unposed(paths, photos, input_folder).summary()
     if len(paths) != 1:
-        raise InputError(f"input: {len(paths)} inputs are given; a capture takes one, a file or a folder")
+        raise InputError(f"input: {len(paths)} inputs are given; a capture takes one, a file or a folder, or photos")
     capture = read_capture(paths[0])
     check_views(capture.views)
     (input_folder / "pictures").mkdir(parents=True, exist_ok=True)

@@ -170,6 +170,18 @@ def focal_length(path: Path) -> float | None:
     return found if math.isfinite(found) and found > 0 else None
 
 
+def orientation(path: Path) -> int:
+    """How a photo was held, as its EXIF data say: 1 level, 3 upside down, 6 and 8 on end (EXIF 2.3, 4.6.4)."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as opened:
+            found = int(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    except (OSError, SyntaxError, ValueError, TypeError):
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
 def _as_stored(image: Any) -> Any:
     """The picture with its pixels as the file has them: Pillow turns a TIFF by its orientation, and no other."""
     from PIL.Image import Transpose

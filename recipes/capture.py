@@ -71,4 +71,7 @@ class Capture(Recipe):
             # two cores: half of them see the subject, and two networks are asked 256 times for each.
             field_mb = 800 + self.resolution**3 * 12 / 2**20
             seconds += 1e-3 * pixels / self.hold_out if self.hold_out else 0
-        return Estimate(memory_mb=int(900 + pixels_mb + field_mb + texture_mb), seconds=seconds)
+        # Photos without cameras: features of each, matches with at most forty, one camera after the other.
+        unposed = summary.get("unposed", 0)
+        seconds += unposed * (1.5 + 0.04 * min(unposed, 40) + 0.02 * unposed)
+        return Estimate(memory_mb=int(900 + pixels_mb + field_mb + texture_mb + 4 * unposed), seconds=seconds)

@@ -57,7 +57,7 @@ def test_commands_in_the_documentation_are_understood(page):
 def test_every_dependency_is_explained_and_no_other():
     def named(file):
         lines = (ROOT / "requirements" / file).read_text().splitlines()
-        return {line.split("==")[0].lower() for line in lines if line and not line.startswith("#")}
+        return {re.split("==|;", line)[0].lower() for line in lines if line and not line.startswith("#")}
 
     rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/dependencies.md").read_text(encoding="utf-8"), re.MULTILINE)
     explained = {name.strip().lower() for row in rows for name in row.split(",")} - {"package", "bpy"}

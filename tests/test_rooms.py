@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "operators": ({"scene", "jobs", "recipes"}, {"bpy", "bpy_extras", "mathutils"}),
     "panels": ({"jobs", "recipes"}, {"bpy"}),
     "neural": ({"formats", "recipes", "jobs"}, {"torch", "numpy", "numba", "scipy", "safetensors", "xatlas",
-                                                "fast_simplification", "trimesh", "PIL", "cv2"}),
+                                                "fast_simplification", "trimesh", "PIL", "cv2", "pycolmap"}),
 }
 # Blender's Python has numpy and nothing else: there these are imported where they are used, by the backend alone.
 ONLY_WHEN_USED = {"PIL", "trimesh", "scipy", "OpenEXR"}

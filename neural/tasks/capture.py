@@ -11,7 +11,7 @@ from typing import Callable, Iterator
 import numpy as np
 
 from ...formats import capture as captures
-from ...formats import fields
+from ...formats import fields, unposed
 from ...formats.model import FILE
 from ...formats.pictures import write_png
 from ...formats.mesh import Mesh, read_npz, write_npz
@@ -37,6 +37,7 @@ from ..meshing.normals import smooth_normals
 from ..meshing.texel_density import fitting_side
 from ..meshing.texture import bake
 from ..meshing.unwrap import unwrap
+from ..motion.find import find_cameras
 from ..training.corrections import Corrections
 from ..training.fit import fit
 
@@ -48,9 +49,10 @@ def run(context: Context) -> None:
     """Read input/, write output/mesh.npz, the field and output/preview.png, fill the report."""
     recipe = context.recipe
     assert isinstance(recipe, Capture)
+    capture = _capture(context)
     with _timed(context, "read"):
         context.stage("Reading views", 0.04)
-        views, box, points = _views(context, recipe)
+        views, box, points = _views(context, capture, recipe)
     with _timed(context, "train"):
         context.stage("Training", 0.72)
         model = context.input / FILE
@@ -87,9 +89,24 @@ def _timed(context: Context, name: str) -> Iterator[None]:
     context.report.setdefault("seconds", {})[name] = round(time.monotonic() - start, 2)
 
 
-def _views(context: Context, recipe: Capture) -> tuple[list[PosedPicture], np.ndarray | None, np.ndarray | None]:
+def _capture(context: Context) -> captures.Capture:
+    """The input's cameras; where it has photos alone they are found, and kept in output/ with the user's own files."""
+    photos = context.input / unposed.FILE
+    if not photos.exists():
+        return captures.read(context.input / captures.FILE)
+    with _timed(context, "find_cameras"):
+        context.stage("Finding the cameras", 0.03)
+        listed = unposed.read(photos)
+        found = find_cameras(listed, context.checkpoint / "motion", seed=context.seed, on_progress=context.progress)
+    context.report["cameras"] = found.figures
+    captures.write(listed.at_their_sources(found.capture), context.output / captures.FILE)
+    return found.capture
+
+
+def _views(context: Context, capture: captures.Capture, recipe: Capture
+           ) -> tuple[list[PosedPicture], np.ndarray | None, np.ndarray | None]:
     """The input's pictures, the subject's box where the input tells it, and its sparse points if it has some."""
-    capture = captures.with_hold_out(captures.read(context.input / captures.FILE), recipe.hold_out)
+    capture = captures.with_hold_out(capture, recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
     views = agreeing(load_views(capture, context.warn, recipe.longest_side(), context.progress), context.warn)
