@@ -237,7 +237,8 @@ def test_the_albedo_is_the_colour_without_its_view_dependent_part():
 
 def test_an_opaque_field_is_painted_before_it_is_carved(ball):
     pictures = [p for p in ball() if p.split == "train"]
-    trainer = GridTrainer(pictures, BOX, Capture(resolution=32), seed=0, device=CPU, opaque=True)
+    trainer = GridTrainer(pictures, BOX, Capture(resolution=32), seed=0, device=CPU,
+                          opaque=lambda points: np.ones(len(points), bool))
     p, field = pictures[0], trainer.field()
     camera, (height, width) = Camera(p.fx, p.fy, p.cx, p.cy, p.world_from_camera), p.rgba_srgb.shape[:2]
     thickness = field.depth_at(camera, width, height, 0.9) - field.depth_at(camera, width, height, 0.1)

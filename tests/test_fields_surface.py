@@ -10,8 +10,11 @@ import torch
 
 from maquette.neural.fields.surface import SurfaceField, redistance, resample
 from maquette.neural.geometry.posed import PosedPicture
+from maquette.neural.meshing import raster
+from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.rendering.lattice import Lattice
 from maquette.neural.training import surface as training
+from maquette.neural.training.agreement import agreed
 from maquette.neural.training.surface_start import DepthMap, carved, hull_distances
 from maquette.recipes.capture import Capture
 
@@ -150,6 +153,43 @@ def test_views_from_behind_a_surface_do_not_count():
     x, y, z = (n // 2 for n in lattice.cells)
     found = carved(solid, above + below, lattice)
     assert found[x, y, z + 4] > 0 > found[x, y, z - 2]
+
+
+def test_where_the_views_agree_about_the_hull_it_takes_more_to_carve():
+    lattice = ball_lattice()
+    solid = np.where(ball_distances(lattice).numpy() < 0, -1.0, 1.0)
+    lens = (20.0, 20.0, 16.0, 16.0)
+    top = np.argmin(np.abs(lattice.corner_points() - [0.0, 0.0, RADIUS - lattice.voxel]).sum(-1))
+    a_voxel_deeper = [DepthMap(np.full((32, 32), 2.0 - RADIUS + 2 * lattice.voxel), *lens,
+                               look_from([0.0, 0.0, 1.0]))] * 4
+    everywhere, nowhere = (lambda points, all=all: np.full(len(points), all) for all in (True, False))
+    assert carved(solid, a_voxel_deeper, lattice, everywhere).flat[top] < 0
+    assert carved(solid, a_voxel_deeper, lattice, nowhere).flat[top] > 0
+
+
+def test_views_agree_about_what_is_painted_on_the_hull_and_not_about_a_hollow_below_it():
+    """A block with a deep hollow in its top, patterned all over."""
+    lattice = Lattice.over(np.array([[-0.5, -0.5, -0.4], [0.5, 0.5, 0.4]]), 48)
+    points = lattice.corner_points()
+    block = (np.abs(points) - [0.4, 0.4, 0.3]).max(-1)
+    hollow = (np.abs(points - [0.0, 0.0, 0.25]) - [0.25, 0.25, 0.3]).max(-1)
+    mesh = marching_cubes(np.maximum(block, -hollow).astype(np.float32), lattice.world_from_grid, closed=True)
+    stripes = 0.5 + 0.4 * np.sin(12 * mesh.vertices @ np.array([[1.0, 0.3, 0.2], [0.2, 1.0, 0.3], [0.3, 0.2, 1.0]]))
+    mesh = replace(mesh, colors=stripes.astype(np.float32))
+    turns = 2.4 * np.arange(24)
+    pictures = []
+    for height, turn in zip(np.linspace(-0.4, 2.0, 24), turns, strict=True):
+        pose = look_from([np.cos(turn), np.sin(turn), height])
+        seen = raster.render(mesh, 80.0, 80.0, 32.0, 32.0, 64, 64, pose)
+        rgba = np.concatenate([seen.rgb_srgb, seen.alpha[..., None]], -1).astype(np.float32)
+        pictures.append(PosedPicture("view", rgba, 80.0, 80.0, 32.0, 32.0, pose))
+    agree = agreed(pictures, block / lattice.voxel, lattice)
+    corners = np.stack(np.meshgrid([-0.15, 0.15], [-0.15, 0.15], [0.3], indexing="ij"), -1).reshape(-1, 3)
+    assert not agree(corners).any()
+    sides = np.array([[0.4, 0.0, 0.0], [-0.4, 0.1, 0.1], [0.1, 0.4, -0.1], [0.0, -0.4, 0.1]])
+    assert agree(sides).all()
+    opaque = [replace(p, has_alpha=False) for p in pictures]
+    assert not agreed(opaque, block / lattice.voxel, lattice)(sides).any()
 
 
 @pytest.fixture

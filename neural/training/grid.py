@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -51,15 +51,17 @@ class GridTrainer:
 
     Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt; where
     no alpha is known, the field is in all of space, and begins at the sparse `points` (N, 3), if there are any.
-    `opaque` begins with a solid hull that is carved where the views disagree with it, in place of thin fog that
-    condenses: plain parts then stay as the silhouettes have them, and it takes longer.
+    `opaque` tells of world points (N, 3) whether the hull begins solid there, in place of thin fog that condenses:
+    plain parts then stay as the silhouettes have them. The colours are those of all directions then, so that gloss
+    does not pass for depth.
     """
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
-                 device: torch.device, opaque: bool = False, points: np.ndarray | None = None):
+                 device: torch.device, opaque: Callable[[np.ndarray], np.ndarray] | None = None,
+                 points: np.ndarray | None = None):
         self._box, self._resolution, self._seed = box, recipe.resolution, seed
         self._shell = 0.0 if any(p.has_alpha for p in pictures) else SHELL
-        self._opaque = opaque and not self._shell
+        self._opaque = None if self._shell else opaque
         self._pixels = Pixels(pictures, device)
         self._among = torch.arange(len(self._pixels), device=device)
         self._learns_background = not all(p.has_alpha for p in pictures)
@@ -71,8 +73,9 @@ class GridTrainer:
         self._begin(GridField(lattice, torch.from_numpy(occupied).to(device), self._background))
         if lattice.shell:
             self._field.rows.table[:, 0] = _first_density(self._field, points)
-        else:
-            self._field.rows.table[:, 0] = OPAQUE * opaque
+        elif opaque is not None:
+            corners = lattice.lower + lattice.voxel * self._field.corner_index.cpu().numpy()
+            self._field.rows.table[:, 0] = OPAQUE * torch.from_numpy(opaque(corners)).to(device)
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
@@ -97,11 +100,11 @@ class GridTrainer:
         fall = FALL**fraction
         if self._learns_background:
             self._background.sub_(fall * by_background.to(rgba.device)).clamp_(0, 1)
-        of_density, eps = RATES[0], EPS
-        if self._opaque:
-            of_density = RATES[0] * (self._number >= PAINTED)
+        rates, eps = RATES, EPS
+        if self._opaque is not None:
+            rates = (RATES[0] * (self._number >= PAINTED), RATES[1], 0.0)
             eps = NOISE / max(self._field.lattice.cells)**2
-        rate = torch.tensor(_per_column(of_density, *RATES[1:]), device=rgba.device) * fall
+        rate = torch.tensor(_per_column(*rates), device=rgba.device) * fall
         self._optimizer.step(self._field, rate, eps)
         self._number += 1
         return loss

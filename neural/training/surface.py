@@ -1,14 +1,16 @@
 """Training a signed distance with colour from posed pictures.
 
 A density field is fitted first, coarse and briefly: where the views see through the visual hull, it shows how far.
-The hull carved by that is where the signed distance begins; it is rendered with the weights of NeuS (Wang et al.
-2021), from wide to narrow.
+It begins solid where the views agree about the hull and as fog where they do not, so that plain sides stay and
+hollows open. The hull carved by that is where the signed distance begins; it is rendered with the weights of NeuS
+(Wang et al. 2021), from wide to narrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,13 +24,14 @@ from ..geometry.posed import PosedPicture
 from ..kernels import dispatch, surface
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Pixels
+from .agreement import agreed
 from .grid import GridTrainer, warm_up_density
 from .surface_start import carved, depths_of_density, depths_of_pictures, hull_distances
 
 DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes first
 # Steps, however much time there is: with more, fog explains the pictures and the density's depth gets worse. It
 # takes no more than a share of the time, and with too few steps its depth is worth nothing.
-DENSITY_STEPS, DENSITY_SHARE, DENSITY_FEWEST = 600, 0.15, 100
+DENSITY_STEPS, DENSITY_SHARE, DENSITY_FEWEST = 400, 0.15, 100
 DENSITY = "density."  # before the names of its state
 DENSITY_UNTIL = 0.19  # of its own schedule: while its steps are still large and its lattice is coarse
 
@@ -39,7 +42,7 @@ COLOR_RATE, COLOR_FALL = 0.03, 0.01  # for colours, which are noisy else
 BATCH = 4096  # rays in a step
 STEP = 0.7  # voxels between samples
 ALPHA = 0.5  # weight of alpha's loss against colour's
-LAPLACIAN, EIKONAL = 0.002, 0.005
+LAPLACIAN, EIKONAL = 0.0007, 0.005
 DECAY = 2.0  # pull of the view-dependent colour towards none
 # Of the order of a distance's gradient: where there is only noise and smoothness, steps stay small.
 ADAM_EPS = 0.002
@@ -66,26 +69,37 @@ class SurfaceTrainer:
         self._index = _near_subject(pictures).to(device)
         self._number = 0
         self._known = depths_of_pictures(pictures) if recipe.depth else []
-        coarse = replace(recipe, resolution=max(round(DENSITY_RESOLUTION * recipe.resolution), 16))
-        self._fitted: GridTrainer | _Surface = GridTrainer(pictures, box, coarse, seed=seed, device=device, opaque=True,
-                                                           points=points)
+        self._points = points
+        self._hull = hull_distances(pictures, self._lattice(START), box)
+        self._surface: _Surface | None = None
+
+    # Both are made at the first step, when all is compiled.
+    @cached_property
+    def _agree(self) -> Callable[[np.ndarray], np.ndarray]:
+        return agreed(self._pictures, self._hull, self._lattice(START))
+
+    @cached_property
+    def _density(self) -> GridTrainer:
+        coarse = replace(self._recipe, resolution=max(round(DENSITY_RESOLUTION * self._recipe.resolution), 16))
+        return GridTrainer(self._pictures, self._box, coarse, seed=self._seed, device=self._device, opaque=self._agree,
+                           points=self._points)
 
     def warm_up(self) -> None:
         """See `Trainer.warm_up`."""
         warm_up_density(self._device)
         _optimise_two_rays(self._device)
+        _look_at_a_ball()
 
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
-        if isinstance(self._fitted, GridTrainer):
+        if self._surface is None:
             if not self._known and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
                 self._number += 1
-                return self._fitted.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
-            self._fitted = _Surface(self._start(self._fitted), fraction)
-        fitted = self._fitted
-        if fraction - fitted.banded >= REBAND:
-            fitted = self._fitted = fitted.followed(fraction)
-        field, optimizer = fitted.field, fitted.optimizer
+                return self._density.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
+            self._surface = _Surface(self._start(), fraction)
+        elif fraction - self._surface.banded >= REBAND:
+            self._surface = self._surface.followed(fraction)
+        field, optimizer = self._surface.field, self._surface.optimizer
         # The narrowest width comes early enough for the colours to settle with it.
         field.width = _width(fraction)
         if self._number % REFRESH == 0:
@@ -110,31 +124,28 @@ class SurfaceTrainer:
 
     def field(self) -> Field:
         """See `Trainer.field`."""
-        return self._fitted.field() if isinstance(self._fitted, GridTrainer) else self._fitted.field
+        return self._density.field() if self._surface is None else self._surface.field
 
     def result(self) -> Field:
         """See `Trainer.result`."""
-        if isinstance(self._fitted, GridTrainer):
-            return self._start(self._fitted)
-        return self._fitted.field
+        return self._start() if self._surface is None else self._surface.field
 
     def state(self) -> dict[str, Tensor]:
         """See `Trainer.state`."""
         number = {"number": torch.tensor(self._number)}
-        if isinstance(self._fitted, GridTrainer):
-            return number | {DENSITY + name: value for name, value in self._fitted.state().items()}
-        f = self._fitted.field
+        if self._surface is None:
+            return number | {DENSITY + name: value for name, value in self._density.state().items()}
+        f = self._surface.field
         f.refresh()  # as load_state does, so that both go on with the same cells
-        about = torch.tensor([f.width, f.band, self._fitted.banded])
+        about = torch.tensor([f.width, f.band, self._surface.banded])
         return number | {"about": about, "inside": f.inside, "corners": f.corner_index, "sdf": f.rows.sdf,
-                         "color": f.rows.color, **self._fitted.optimizer.moments}
+                         "color": f.rows.color, **self._surface.optimizer.moments}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """See `Trainer.load_state`."""
         self._number = int(state["number"])
         if "about" not in state:
-            assert isinstance(self._fitted, GridTrainer)
-            self._fitted.load_state({n.removeprefix(DENSITY): v for n, v in state.items() if n.startswith(DENSITY)})
+            self._density.load_state({n.removeprefix(DENSITY): v for n, v in state.items() if n.startswith(DENSITY)})
             return
         state = {name: value.to(self._device) for name, value in state.items()}
         width, band, banded = state["about"].tolist()
@@ -143,21 +154,21 @@ class SurfaceTrainer:
         field.rows.sdf.copy_(state["sdf"])
         field.rows.color.copy_(state["color"])
         field.refresh()
-        self._fitted = _Surface(field, banded)
-        for name, moment in self._fitted.optimizer.moments.items():
+        self._surface = _Surface(field, banded)
+        for name, moment in self._surface.optimizer.moments.items():
             moment.copy_(state[name])
 
-    def _start(self, density: GridTrainer) -> SurfaceField:
+    def _start(self) -> SurfaceField:
         """The hull carved by the pictures' depth or by the density's, in the density's colours."""
         maps = self._known
         if not maps and self._number >= DENSITY_FEWEST:
-            maps = depths_of_density(density.field(), self._pictures)
+            maps = depths_of_density(self._density.field(), self._pictures)
         coarse, band = self._lattice(START), _band(WIDTHS[0])
-        values = carved(hull_distances(self._pictures, coarse, self._box), maps, coarse)
+        values = carved(self._hull, maps, coarse, None if self._known else self._agree)
         distances = redistance(torch.from_numpy(values).float().to(self._device))
         field = SurfaceField(coarse, distances, band, WIDTHS[0])
         points = coarse.lower + coarse.voxel * field.corner_index.cpu().numpy()
-        field.rows.color[:, :3] = torch.from_numpy(density.field().albedo(points)).to(self._device)
+        field.rows.color[:, :3] = torch.from_numpy(self._density.field().albedo(points)).to(self._device)
         return field.refined(self._lattice(1.0), band, WIDTHS[0])
 
     def _lattice(self, share: float) -> Lattice:
@@ -229,6 +240,14 @@ def _near_subject(pictures: Sequence[PosedPicture]) -> Tensor:
         pixels = ndimage.maximum_filter(opaque, 2 * OUTLINE + 1) if p.has_alpha else np.ones_like(opaque)
         near.append(pixels[p.weight > 0] if p.weight is not None else pixels.ravel())
     return torch.from_numpy(np.flatnonzero(np.concatenate(near)))
+
+
+def _look_at_a_ball() -> None:
+    """Compile what tells where views agree."""
+    lattice = Lattice(np.full(3, -4.0), 1.0, (8, 8, 8))
+    distances = np.linalg.norm(lattice.corner_points(), axis=-1) - 2
+    picture = PosedPicture("ball", np.ones((8, 8, 4), np.float32), 8.0, 8.0, 4.0, 4.0, np.eye(4))
+    agreed([picture], distances, lattice)
 
 
 def _optimise_two_rays(device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ TRUNCATION = 4.0  # voxels
 OPAQUE = 0.8  # alpha from which a pixel's depth counts
 # Of the light that a density field stops, the share that counts as the begin of its surface: more of it is lost in
 # fog behind the surface than in fog before it.
-BEGINS = 0.25
+BEGINS = 0.3
+HELD = 1.5  # voxels less that are carved where the views agree about the hull
 SHRINK = 4  # the field's depth is rendered this much smaller than the pictures
 
 
@@ -80,11 +81,13 @@ def hull_distances(pictures: Sequence[PosedPicture], lattice: Lattice, box: np.n
     return (distances / lattice.voxel).reshape(lattice.corners)
 
 
-def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) -> np.ndarray:
+def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice,
+           agree: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
     """`distances` (in voxels), carved where the maps see further than a place.
 
     How much further is their mean over the views that do not see the place far behind a surface, each cut off
-    (Curless and Levoy 1996): the noise of the single maps averages out.
+    (Curless and Levoy 1996): the noise of the single maps averages out. Where views `agree` about the hull it takes
+    more to carve.
     """
     near = distances.ravel() < 1
     points = lattice.corner_points().reshape(-1, 3)[near].astype(np.float64)
@@ -98,8 +101,11 @@ def carved(distances: np.ndarray, maps: Sequence[DepthMap], lattice: Lattice) ->
         counts = further > -TRUNCATION
         total[counts] += further[counts].clip(max=TRUNCATION)
         views += counts
+    further = total / np.maximum(views, 1)
+    if agree is not None:
+        further -= HELD * agree(points)
     seen_through = np.full(len(near), -np.inf)
-    seen_through[near] = np.where(views >= VIEWS, total / np.maximum(views, 1), -np.inf)
+    seen_through[near] = np.where(views >= VIEWS, further, -np.inf)
     return np.maximum(distances, seen_through.reshape(distances.shape))
 
 
