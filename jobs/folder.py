@@ -15,6 +15,8 @@ FORMAT = 1
 FINISHED = ("done", "failed", "cancelled")
 # In a job's target: the name of the job whose input it takes, as soon as that is gathered.
 INPUT_OF = "input_of"
+# In checkpoint/: what a task finds out of its input alone. Jobs that take one input share it.
+OF_INPUT = "of_input"
 # A worker on another machine cannot be looked at; after this silence it counts as dead.
 SILENCE_ELSEWHERE = 600.0  # s
 

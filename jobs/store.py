@@ -13,7 +13,7 @@ from typing import Any
 
 from ..recipes import InputError, MaquetteError, Recipe
 from . import files
-from .folder import FINISHED, INPUT_OF, Job, Status
+from .folder import FINISHED, INPUT_OF, OF_INPUT, Job, Status
 
 # A folder without job.json is a job in the making, or was left by a process that died while making it; that is so
 # when nothing in it has changed for this long (a view may take a while to render).
@@ -99,10 +99,7 @@ def share_input(job: Job) -> None:
     for other in sharing_with(job):
         if other.status().state in ("queued", "failed", "interrupted"):
             shutil.rmtree(other.input, ignore_errors=True)
-            try:
-                shutil.copytree(job.input, other.input, copy_function=_link_or_copy)
-            except OSError as error:
-                raise files.explained(error, other.input) from error
+            link_tree(job.input, other.input)
             other.write_status(Status("queued"))
 
 
@@ -111,6 +108,21 @@ def _target(job: Job) -> dict[str, Any]:
         return job.target
     except MaquetteError:
         return {}
+
+
+def take_found(job: Job) -> None:
+    """Give a job what the one whose input it takes has found out of that already."""
+    found = job.path.parent / Path(job.target.get(INPUT_OF, "")).name / job.checkpoint.name / OF_INPUT
+    if INPUT_OF in job.target and found.is_dir() and not (job.checkpoint / OF_INPUT).exists():
+        link_tree(found, job.checkpoint / OF_INPUT)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """A folder's files under another path, linked where the file system can."""
+    try:
+        shutil.copytree(source, target, copy_function=_link_or_copy)
+    except OSError as error:
+        raise files.explained(error, target) from error
 
 
 def _link_or_copy(source: str, target: str) -> None:

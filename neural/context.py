@@ -21,7 +21,7 @@ class Context(Protocol):
     device: torch.device
     input: Path  # folder
     output: Path  # folder
-    checkpoint: Path  # folder
+    checkpoint: Path  # folder; jobs that share an input share what is in its `jobs.folder.OF_INPUT`
     report: dict[str, Any]  # the task adds its figures (design: the report); the worker adds the rest
 
     def stage(self, name: str, upto: float) -> None:

@@ -25,7 +25,7 @@ import torch
 
 from ..formats.report import plain, program_version
 from ..formats.results import FORMS
-from ..jobs import files, machine
+from ..jobs import files, machine, store
 from ..jobs.folder import FINISHED, Job, Status
 from ..recipes import Cancelled, InputError, MachineError, MaquetteError, Recipe
 
@@ -212,6 +212,7 @@ def _run(job: Job, stop: threading.Event) -> dict[str, Any]:
     shutil.rmtree(job.output, ignore_errors=True)
     for folder in (job.output, job.checkpoint):
         folder.mkdir(exist_ok=True)
+    store.take_found(job)
     context = Running(job, _lowered_before(job), device, stop)
     try:
         task.run(context)

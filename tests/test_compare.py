@@ -16,7 +16,7 @@ from PIL import Image
 from maquette import api, cli, compare
 from maquette.formats import comparison
 from maquette.jobs import process, queue, store
-from maquette.jobs.folder import INPUT_OF, Job
+from maquette.jobs.folder import INPUT_OF, OF_INPUT, Job
 from maquette.recipes import Cancelled, InputError, MachineError
 from maquette.recipes.capture import Capture
 
@@ -169,6 +169,23 @@ def sharing(state: str = "") -> tuple[Job, Job]:
     other = Job.create(store.new_job_path("capture"), Capture(), target={INPUT_OF: first.name})
     queue.submit(other)
     return first, other
+
+
+def test_what_is_found_out_of_an_input_is_found_once() -> None:
+    first, other = sharing()
+    found = first.checkpoint / OF_INPUT / "motion/solution.npz"
+    store.take_found(other)
+    assert not other.checkpoint.exists(), "nothing is found yet"
+    found.parent.mkdir(parents=True)
+    found.write_bytes(b"cameras")
+    store.take_found(first)
+    store.take_found(other)
+    mine = other.checkpoint / OF_INPUT / "motion/solution.npz"
+    assert mine.read_bytes() == b"cameras"
+    mine.unlink()
+    mine.write_bytes(b"mine")
+    store.take_found(other)
+    assert mine.read_bytes() == b"mine" and found.read_bytes() == b"cameras"
 
 
 def test_a_job_waits_for_an_input_that_is_gathered_for_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from ...formats import fields, unposed
 from ...formats.model import FILE
 from ...formats.pictures import write_png
 from ...formats.mesh import Mesh, read_npz, write_npz
+from ...jobs.folder import OF_INPUT
 from ...recipes.capture import Capture
 from ...recipes.errors import InputError
 from ..context import Context
@@ -97,7 +98,8 @@ def _capture(context: Context) -> captures.Capture:
     with _timed(context, "find_cameras"):
         context.stage("Finding the cameras", 0.03)
         listed = unposed.read(photos)
-        found = find_cameras(listed, context.checkpoint / "motion", seed=context.seed, on_progress=context.progress)
+        found = find_cameras(listed, context.checkpoint / OF_INPUT / "motion", seed=context.seed,
+                             on_progress=context.progress)
     context.report["cameras"] = found.figures
     captures.write(listed.at_their_sources(found.capture), context.output / captures.FILE)
     return found.capture
