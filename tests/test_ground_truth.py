@@ -74,6 +74,16 @@ def test_only_the_sides_towards_a_camera_are_visible():
     assert not visible(points + [9, 0, 0], [turned]).any()  # behind the camera
 
 
+def test_what_stands_behind_an_outline_is_hidden_to_its_last_pixel():
+    """A wall two metres away on the left half of the picture; points three metres away behind its edge."""
+    depth = np.full((8, 8), np.nan, np.float32)
+    depth[:, :4] = 2.0
+    view = PosedPicture("", np.ones((8, 8, 4), np.float32), 8, 8, 4, 4, np.eye(4), depth=depth)
+    column = np.array([3.9, 5.0])  # over the wall's last column, and a pixel beyond it
+    points = np.stack([(column - 4) / 8 * 3, [0.0, 0.0], [-3.0, -3.0]], 1)
+    assert visible(points, [view]).tolist() == [False, True]
+
+
 def test_what_lies_inside_and_no_camera_sees_does_not_count_against_a_result():
     truth, views = both(box(0.5), box(0.2)), from_all_sides(box(0.5))
     blind = compare(box(0.5), truth, samples=4000)
