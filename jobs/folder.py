@@ -151,8 +151,10 @@ class Job:
             return Status("interrupted", message=f"status.json is damaged ({error}); resume the job")
 
     def lacks_input(self) -> bool:
-        """Whether the job waits for an input that is gathered for another one."""
-        return INPUT_OF in self.target and not any(self.input.iterdir())
+        """Whether the job waits for an input that is gathered for another one, which is still there."""
+        if INPUT_OF not in self.target or any(self.input.iterdir()):
+            return False
+        return (self.path.parent / Path(self.target[INPUT_OF]).name).is_dir()
 
     def write_status(self, status: Status) -> None:
         files.write_json(self._status_file, asdict(status))

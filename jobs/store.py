@@ -95,12 +95,17 @@ def sharing_with(job: Job) -> list[Job]:
 
 
 def share_input(job: Job) -> None:
-    """Give those jobs the input, linked where the file system can, now that it is complete; and queue them."""
+    """Give those jobs the input, linked where the file system can, now that it is complete; and queue them.
+
+    One that the user has cancelled stays so, and has the input when it is resumed.
+    """
     for other in sharing_with(job):
-        if other.status().state in ("queued", "failed", "interrupted"):
+        state = other.status().state
+        if state not in ("running", "done"):
             shutil.rmtree(other.input, ignore_errors=True)
             link_tree(job.input, other.input)
-            other.write_status(Status("queued"))
+            if state != "cancelled":
+                other.write_status(Status("queued"))
 
 
 def _target(job: Job) -> dict[str, Any]:

@@ -201,3 +201,17 @@ def test_a_job_waits_for_an_input_that_is_gathered_for_another(monkeypatch: pyte
     process.cancel(other)
     store.share_input(first)
     assert other.status().state == "cancelled", "what a user has ended stays so"
+
+
+def test_a_cancelled_job_has_the_input_when_it_is_resumed_and_a_lost_one_does_not_wait_for_ever() -> None:
+    first, other = sharing()
+    process.cancel(other)
+    (first.input / "a.png").write_bytes(b"a")
+    store.share_input(first)
+    assert (other.input / "a.png").exists() and other.status().state == "cancelled"
+    process.resume(other)
+    assert not other.lacks_input()
+    first, other = sharing()
+    assert other.lacks_input()
+    store.remove(first)
+    assert not other.lacks_input(), "it starts, and says that its input is gone"
