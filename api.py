@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _BY_BLENDER = (".blend", ".vdb")
 # The forms of OUT by what the task's result is.
 _MESHES = (".blend", ".glb", ".obj", ".ply", ".stl", ".npz")
-ENDINGS = {"mesh": _MESHES, "field": (*_MESHES, ".safetensors"), "volume": (*_MESHES, ".octree", ".vdb"),
-           "morph": _MESHES, "objects": _MESHES, "picture": (".png",), "pictures": ("", ".png"),
+ENDINGS = {"mesh": _MESHES, "texture": _MESHES, "field": (*_MESHES, ".safetensors"),
+           "volume": (*_MESHES, ".octree", ".vdb"), "morph": _MESHES, "objects": _MESHES, "picture": (".png",), "pictures": ("", ".png"),
            "model": (".safetensors",)}
 _COMPANIONS = {".obj": (".mtl", ".png", ".normal.png")}
 

@@ -12,6 +12,7 @@ from ..recipes import Recipe
 from ..recipes.errors import InputError
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import capture as captures
+from . import pictured
 from .cameras import check_views
 from .fields import gather_field
 from .folder import has_cameras, read_capture
@@ -60,6 +61,14 @@ def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
     return taken.summary()
 
 
+def gather_pictured(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """A mesh and the capture that the recipe names."""
+    mesh, capture = pictured.read_untextured(paths, recipe)
+    summary = gather_capture([capture], input_folder, recipe)
+    pictured.write(mesh, input_folder)
+    return summary
+
+
 def gather_picture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> dict[str, Any]:
     """One picture, as picture with its own ending."""
     if len(paths) != 1:
@@ -88,7 +97,7 @@ def gather_ends(paths: Sequence[Path], input_folder: Path, recipe: Recipe) -> di
 
 KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
     "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "photos": gather_photos,
-    "solids": gather_solids, "field": gather_field,
+    "solids": gather_solids, "field": gather_field, "pictured": gather_pictured,
     "shapes": gather_shapes, "ends": gather_ends, "none": gather_nothing}
 
 

@@ -59,6 +59,7 @@ def _write_objects(source: Path, path: Path) -> None:
 # By the recipe's `output`.
 FORMS = {
     "mesh": Form("mesh.npz", _write_mesh, read_npz),
+    "texture": Form("mesh.npz", _write_mesh, read_npz),
     "field": Form("mesh.npz", _write_field, read_npz),
     "volume": Form("mesh.npz", _write_volume, read_npz),
     "morph": Form("morph.npz", _write_morph),

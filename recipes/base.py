@@ -100,8 +100,8 @@ class Recipe:
     # The kind of its input, one of those that `formats.inputs` reads from files and `scene.inputs` from Blender;
     # "none" where the recipe is all it needs.
     input: ClassVar[str]
-    # "mesh", "field" or "volume" (a mesh, and the field or octree that it is of), "morph", "objects", "picture",
-    # "pictures" (a folder of them) or "model": the form of the result, hence of OUT.
+    # "mesh", "texture" (a mesh that was there), "field" or "volume" (a mesh, and the field or octree that it is of),
+    # "morph", "objects", "picture", "pictures" (a folder of them) or "model": the form of the result, hence of OUT.
     output: ClassVar[str] = "mesh"
     # The methods, of the parameter `method`, that are compared where the user names none: those that take no hours.
     compared: ClassVar[tuple[str, ...]] = ()

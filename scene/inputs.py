@@ -19,7 +19,7 @@ from ..formats.shapes import write_shapes
 from ..recipes import InputError, Recipe
 from ..recipes.image import Image as ImageRecipe
 from ..recipes.shape_interpolate import ShapeInterpolate
-from . import fields, images, meshes, photos, solids, views, volumes
+from . import fields, images, meshes, photos, solids, texturing, views, volumes
 from .original import rendered_surface
 
 Summary = dict[str, Any]
@@ -109,6 +109,24 @@ def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_
         if surface:
             write_npz(surface, folder / ORIGINAL)
     capture.write(gathered, folder / capture.FILE)
+
+
+# ---- pictured: the active object, and the photos of the scene's cameras --------------------------------------------
+
+def pictured_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    texturing.active(context)
+    photos.photographed(context.scene)
+
+
+def pictured_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
+    texturing.active(context)
+    found = photos.photographed(context.scene)
+    return {"views": len(found), "pixels": sum(image.size[0] * image.size[1] for _, image in found)}
+
+
+def gather_pictured(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
+    texturing.gather(context, folder)
+    capture.write(photos.gather(context.scene, folder), folder / capture.FILE)
 
 
 # ---- volume: a Volume object, or the selected meshes, which the worker makes into a grid -------------------------
@@ -269,6 +287,8 @@ def nothing(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
 
 SOURCES = {
     "capture": Source(capture_ready, capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
+    "pictured": Source(pictured_ready, pictured_summary, gather_pictured,
+                       origin=lambda context, recipe: {"sources": [texturing.active(context).name]}),
     "volume": Source(volume_ready, volume_summary, gather_volume,
                      origin=lambda context, recipe: {"sources": [o.name for o in volume_selected(context)]}),
     "picture": Source(picture_ready, picture_summary, gather_picture,

@@ -99,10 +99,10 @@ def blender_image(texture: np.ndarray, name: str, is_color: bool = True) -> bpy.
     return image
 
 
-def new_material(mesh: Mesh, name: str) -> bpy.types.Material:
-    """Principled with the mesh's texture, else its colours, as base colour."""
+def new_material(mesh: Mesh, name: str, uv_map: str = "") -> bpy.types.Material:
+    """Principled with the mesh's texture, else its colours, as base colour; by a UV map that need not be the active."""
     material = bpy.data.materials.new(fitting_name(name))
-    material[MATERIAL_KEY] = True
+    material[MATERIAL_KEY] = uv_map or True
     if material.node_tree is None:  # from 5.0 every material has one
         material.use_nodes = True
     tree: Any = material.node_tree
@@ -112,6 +112,10 @@ def new_material(mesh: Mesh, name: str) -> bpy.types.Material:
     if mesh.texture is not None:
         node = tree.nodes.new("ShaderNodeTexImage")
         node.image = blender_image(mesh.texture, name)
+        if uv_map:
+            place = tree.nodes.new("ShaderNodeUVMap")
+            place.uv_map, place.location = uv_map, (surface.location.x - 520, surface.location.y)
+            tree.links.new(place.outputs["UV"], node.inputs["Vector"])
     elif mesh.colors is not None:
         node = tree.nodes.new("ShaderNodeVertexColor")
         node.layer_name = COLOR_NAME

@@ -13,12 +13,12 @@ import bpy
 
 from ..formats import morph as morphs
 from ..formats import objects as formats_objects
-from ..formats import renders
+from ..formats import pictured, renders
 from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
 from ..recipes import InputError, recipe_of, tasks
-from . import comparison, images, meshes, morph, objects, properties, volumes
+from . import comparison, images, meshes, morph, objects, properties, texturing, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -185,6 +185,19 @@ def _collection(scene: bpy.types.Scene) -> bpy.types.Collection:
     return found
 
 
+# ---- textures of objects that are there ---------------------------------------------------------------------------
+
+def _lay_texture(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Object:
+    """On the object that it was made for, which is no result for that; a new object where that has changed or gone."""
+    mesh = _mesh_of(job)
+    names = job.target.get("sources") or [""]
+    target: Any = scene.objects.get(names[0])
+    if target is not None and target.type == "MESH":
+        if texturing.lay_on(target, mesh, *_read(job.path / "input", pictured.read_loops)):
+            return target
+    return meshes.new_object(mesh, _name(job.report()), _collection(scene))
+
+
 # ---- morphs ------------------------------------------------------------------------------------------------------
 
 def _insert_morph(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Object:
@@ -296,6 +309,7 @@ def _nothing_to_show(context: bpy.types.Context, made: Any) -> None:
 # By the recipe's `output`.
 _MESH = Form(_insert_mesh, _select, "{} is reconstructed")
 FORMS = {"mesh": _MESH, "field": _MESH, "volume": _MESH,
+         "texture": Form(_lay_texture, _select, "{} is textured"),
          "objects": Form(_insert_objects, _select, "{} is made; its camera sees it as the photo does"),
          "morph": Form(_insert_morph, _select, "{} is ready; its slider is the property Morph"),
          "picture": Form(_insert_picture, images.show, 'Image "{}" is ready'),

@@ -1,9 +1,16 @@
-"""A mesh gets the colours of the pictures that see it, and is drawn with them."""
+"""A mesh gets the colours of the pictures that see it, and is drawn with them; so does one that is there already."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from maquette.formats.mesh import Mesh
+from maquette.formats import pictured
+from maquette.formats.inputs import gather
+from maquette.formats.mesh import Mesh, read_npz
+from maquette.formats.meshes import write_mesh
+from maquette.formats.pictures import write_png
 from maquette.neural.geometry.posed import PosedPicture
 from maquette.neural.kernels import blend_fused, blend_reference, raster_reference
 from maquette.neural.kernels.raster import blank, rasterise
@@ -12,6 +19,9 @@ from maquette.neural.meshing.raster import portrait, project, render, sample_tex
 from maquette.neural.meshing.texel_density import fitting_side
 from maquette.neural.meshing.texture import _views, bake, colored, texels_of
 from maquette.neural.meshing.unwrap import unwrap
+from maquette.neural.tasks import texture as task
+from maquette.recipes.errors import InputError
+from maquette.recipes.texture import Texture
 
 
 def looking_at_origin(eye) -> np.ndarray:
@@ -241,3 +251,82 @@ def test_unknown_pixels_and_pictures_without_alpha_are_handled():
 def test_a_mesh_without_uvs_is_refused():
     with pytest.raises(ValueError, match="unwrap"):
         bake(ball(8), [], 64)
+
+
+# ---- a mesh that is there already, through the job's folder ------------------------------------------------------
+
+class Plain:
+    """A context that keeps what it is told."""
+
+    def __init__(self, recipe: Texture, folder: Path):
+        self.recipe, self.input, self.output, self.report, self.warnings = recipe, folder / "input", folder, {}, []
+
+    def stage(self, name: str, upto: float) -> None: ...
+
+    def progress(self, fraction: float, message: str = "") -> None: ...
+
+    def preview(self, rgb: np.ndarray) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory) -> Path:
+    """A transforms.json with twelve pictures of the coloured ball."""
+    folder, frames = tmp_path_factory.mktemp("capture"), []
+    for picture in pictures_of(ball(24), around(12), 96):
+        rgba = picture.rgba_srgb / np.maximum(np.dstack([picture.rgba_srgb[..., 3:]] * 3 + [np.ones((96, 96, 1))]), 1e-6)
+        write_png(folder / f"{picture.name}.png", (rgba.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+        frames.append({"file_path": f"{picture.name}.png", "transform_matrix": picture.world_from_camera.tolist()})
+    about = {"fl_x": 153.6, "fl_y": 153.6, "cx": 48, "cy": 48, "w": 96, "h": 96, "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(about))
+    return folder / "transforms.json"
+
+
+def colours_on(mesh: Mesh) -> np.ndarray:
+    """How far the texture is from the colours of space, at the middles of the faces (F,)."""
+    found = sample_texture(mesh.texture, mesh.corner_uvs.mean(axis=1))
+    return np.abs(found - colour_of(mesh.triangles().mean(axis=1))).max(axis=1)
+
+
+def test_a_retopology_gets_the_captures_colours_and_keeps_its_faces(capture: Path, tmp_path: Path):
+    mesh = ball(16)
+    write_mesh(mesh, tmp_path / "retopology.ply")
+    recipe = Texture(capture=str(capture))
+    summary = gather("pictured", [tmp_path / "retopology.ply"], tmp_path / "input", recipe)
+    assert summary["views"] == 12 and recipe.estimate(summary).memory_mb > 500
+    context = Plain(recipe, tmp_path)
+    task.run(context)
+    made = read_npz(tmp_path / "mesh.npz")
+    assert np.array_equal(made.faces, mesh.faces) and np.allclose(made.vertices, mesh.vertices)
+    assert np.median(colours_on(made)) < 0.03 and context.report["seen"] > 0.95
+    assert context.report["texture"] == 512 == len(made.texture) and not context.warnings
+
+
+def test_uvs_that_come_with_the_mesh_are_textured(capture: Path, tmp_path: Path):
+    recipe = Texture(capture=str(capture), texture=128)
+    write_mesh(ball(16), tmp_path / "a.ply")
+    gather("pictured", [tmp_path / "a.ply"], tmp_path / "input", recipe)
+    corners = np.array([[[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]]])
+    face = ball(16).triangles()[:1].reshape(3, 3)
+    pictured.write(Mesh(face, [[0, 1, 2]], corner_uvs=corners), tmp_path / "input")
+    task.run(Plain(recipe, tmp_path))
+    assert np.allclose(read_npz(tmp_path / "mesh.npz").corner_uvs, corners)
+
+
+def test_a_mesh_that_no_picture_shows_is_said(capture: Path, tmp_path: Path):
+    recipe = Texture(capture=str(capture), texture=64)
+    far = ball(8)
+    write_mesh(Mesh(far.vertices + 100, far.faces), tmp_path / "far.ply")
+    gather("pictured", [tmp_path / "far.ply"], tmp_path / "input", recipe)
+    context = Plain(recipe, tmp_path)
+    task.run(context)
+    assert context.report["seen"] == 0 and "one world" in context.warnings[0]
+
+
+@pytest.mark.parametrize(("named", "complaint"), [("", "none is given"), ("absent.json", "does not exist")])
+def test_a_capture_that_is_missing_is_refused_in_one_line(named: str, complaint: str, tmp_path: Path):
+    write_mesh(ball(8), tmp_path / "a.ply")
+    with pytest.raises(InputError, match=complaint):
+        gather("pictured", [tmp_path / "a.ply"], tmp_path / "input", Texture(capture=named))

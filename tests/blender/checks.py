@@ -438,6 +438,46 @@ def check_long_names_fit() -> None:
     assert made.name == "ü" * (part("scene.compat").NAME_BYTES // 2)
 
 
+def check_a_texture_comes_on_a_map_of_its_own_and_leaves_the_artists() -> None:
+    texturing, pictured = part("scene.texturing"), part("formats.pictured")
+    thing, folder = add_cube("Retopology", (1, 2, 3)), FOLDER / "pictured"
+    thing.scale = (-2, 1, 1)  # mirrored
+    data = thing.data
+    own = data.uv_layers.new(name="Mine")
+    own.uv.foreach_set("vector", np.linspace(0, 1, 48, dtype=np.float32))
+    kept = bpy.data.materials.new("Kept")
+    data.materials.append(kept)
+    bpy.context.view_layer.objects.active = thing
+    thing.select_set(True)
+    bpy.context.view_layer.update()
+    counts = len(bpy.data.objects), len(bpy.data.meshes)
+    texturing.gather(bpy.context, folder)
+    assert counts == (len(bpy.data.objects), len(bpy.data.meshes)) and bpy.context.view_layer.objects.active == thing
+    assert [layer.name for layer in data.uv_layers] == ["Mine"], "nothing changes before the result comes"
+    mesh = part("formats.mesh").read_npz(folder / "mesh.npz")
+    a, b, c = mesh.vertices[mesh.faces].transpose(1, 0, 2)
+    assert abs(np.einsum("ij,ij->i", a - [1, 2, 3], np.cross(b - a, c - a)).sum() / 6 - 16) < 1e-3, "faces look outward"
+    (u0, v0), (u1, v1), (u2, v2) = mesh.corner_uvs.transpose(1, 2, 0)
+    assert (np.abs((u1 - u0) * (v2 - v0) - (u2 - u0) * (v1 - v0)) > 1e-3).all() and mesh.corner_uvs.min() >= 0
+    textured = replace(mesh, texture=np.full((8, 8, 3), 90, np.uint8))
+    for _ in range(2):  # the second time renews what the first has made
+        assert texturing.lay_on(thing, textured, *pictured.read_loops(folder))
+        assert [layer.name for layer in data.uv_layers] == ["Mine", "Maquette"] and data.uv_layers.active.name == "Mine"
+        assert data.uv_layers["Mine"].active_render and [m.name for m in data.materials][:1] == ["Kept"]
+        assert len(data.materials) == 2 and data.polygons[0].material_index == 1
+    uv = np.empty(48, np.float32)
+    data.uv_layers["Mine"].uv.foreach_get("vector", uv)
+    np.testing.assert_allclose(uv, np.linspace(0, 1, 48), atol=1e-6)
+    data.uv_layers["Maquette"].uv.foreach_get("vector", uv)
+    np.testing.assert_allclose(uv.reshape(-1, 2)[np.load(folder / "loops.npz")["loops"]], mesh.corner_uvs, atol=1e-6)
+    tree = data.materials[1].node_tree
+    assert [n.uv_map for n in tree.nodes if n.type == "UVMAP"] == ["Maquette"]
+    assert not texturing.lay_on(add_cube(), textured, np.zeros((12, 3), np.int32), 99), "another mesh by now"
+    thing.modifiers.new("More", "SUBSURF")
+    bpy.context.view_layer.update()
+    refused(lambda: texturing.gather(bpy.context, folder), "Retopology", "modifiers")
+
+
 # ---- images ------------------------------------------------------------------------------------------------------
 
 def ramp_image(name: str = "Ramp", **options: Any) -> Any:
