@@ -76,11 +76,12 @@ def test_the_fused_gradient_is_autograd_of_the_reference():
     random = torch.Generator().manual_seed(4)
     offset, target = torch.rand(len(rays.near), generator=random), torch.rand(len(rays.near), 4, generator=random)
     alpha_weight = torch.rand(len(rays.near), generator=random)
+    background = torch.rand(len(rays.near), 3, generator=random)
     found = []
     for body, buffers in ((surface_fused, dispatch.threads()), (surface_reference, 1)):
         sdf, color = torch.zeros(buffers, len(rows.sdf)), torch.zeros(buffers, len(rows.sdf), 12)
         touched = torch.zeros(buffers, len(rows.sdf), dtype=torch.uint8)
-        loss = body.add_gradient(rows, rays, offset, 0.6, 0.7, target, alpha_weight, sdf, color, touched)
+        loss = body.add_gradient(rows, rays, offset, 0.6, 0.7, target, background, alpha_weight, sdf, color, touched)
         found.append((loss, sdf.sum(0), color.sum(0)))
     (loss, by_sdf, by_color), (true_loss, true_sdf, true_color) = found
     assert loss == pytest.approx(true_loss, rel=1e-4)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..kernels import surface
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Camera, picture_rays
+from .around import Around
 from .common import Rendered, packed, shaped, unpacked
 
 RENDER_STEP = 0.5  # voxels between the samples of a picture
@@ -23,8 +24,11 @@ RENDER_STEP = 0.5  # voxels between the samples of a picture
 class SurfaceField:
     """A field of `surface.Rows` over a lattice.
 
-    Corners further from the surface than the band hold nothing but on which side they are.
+    Corners further from the surface than the band hold nothing but on which side they are. With something `around`,
+    its pictures show that too and are opaque; it is no part of what is stored.
     """
+
+    around: Around | None = None
 
     def __init__(self, lattice: Lattice, distances: Tensor, band: float, width: float,
                  corner_index: Tensor | None = None):
@@ -117,6 +121,7 @@ class SurfaceField:
         field = SurfaceField(lattice, values, band, width)
         index = field.corner_index * scale + lower.to(values.device)
         field.rows.color.copy_(self.colors_at(index))
+        field.around = self.around
         return field
 
     def render(self, fx: float, fy: float, cx: float, cy: float, width: int, height: int,
@@ -132,6 +137,10 @@ class SurfaceField:
             depth = seen.distance / alpha.clamp(min=1e-6) * axial * self.lattice.voxel
             depth = torch.where(alpha > 0.01, depth, torch.nan)
             rgb = seen.rgb.clamp(min=0).minimum(alpha[:, None])
+            if self.around is not None:
+                beside = self.around.seen(rays, self.lattice)
+                rgb = beside.before + beside.transmittance[:, None] * (rgb + (1 - alpha[:, None]) * beside.behind)
+                alpha = torch.ones_like(alpha)
             parts.append(torch.cat([rgb, alpha[:, None], depth[:, None], F.normalize(seen.normal, dim=1)], 1).cpu())
         image = torch.cat(parts).view(height, width, 8).numpy()
         return Rendered(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])

@@ -46,16 +46,19 @@ def render(rows: Rows, rays: Rays, offset: Tensor, width: float, step: float = 0
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, width: float, step: float, target: Tensor,
-                 alpha_weight: Tensor, sdf_gradient: Tensor, color_gradient: Tensor, touched: Tensor) -> float:
+                 background: Tensor, alpha_weight: Tensor, sdf_gradient: Tensor, color_gradient: Tensor, touched: Tensor) -> float:
     """The rays' mean squared error of colour; the gradients of their summed loss are added to the buffers.
 
-    The loss of a ray is Huber(|rgb − target|, COLOR_ERROR) + alpha_weight · Huber(alpha − target alpha,
-    ALPHA_ERROR), before black; `target` (N, 4) is premultiplied, `alpha_weight` (N,) zero where alpha is not known.
+    The loss of a ray is Huber(|rgb + t · background − target|, COLOR_ERROR) + alpha_weight · Huber(alpha − target
+    alpha, ALPHA_ERROR), t = 1 − alpha what the field lets through; `target` (N, 4) is the pixel over the ray's
+    `background` (N, 3), which is black where pixels are premultiplied, `alpha_weight` (N,) zero where alpha is not
+    known.
     The buffers are (B, R), (B, R, 12) and (B, R) uint8 with B of `dispatch.threads()`; the gradient is their sum;
     `touched` becomes 1 where a buffer has got colour.
     """
     kernel = dispatch.body("surface", rows.sdf.device).add_gradient
-    return kernel(rows, rays, offset, width, step, target, alpha_weight, sdf_gradient, color_gradient, touched)
+    return kernel(rows, rays, offset, width, step, target, background, alpha_weight, sdf_gradient, color_gradient,
+                  touched)
 
 
 def add_smoothness(sdf: Tensor, neighbours: Tensor, laplacian: float, eikonal: float, gradient: Tensor) -> float:

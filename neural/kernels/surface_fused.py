@@ -32,11 +32,11 @@ def render(rows: Rows, rays: Rays, offset: Tensor, width: float, step: float) ->
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, width: float, step: float, target: Tensor,
-                 alpha_weight: Tensor, sdf_gradient: Tensor, color_gradient: Tensor, touched: Tensor) -> float:
+                 background: Tensor, alpha_weight: Tensor, sdf_gradient: Tensor, color_gradient: Tensor, touched: Tensor) -> float:
     errors = np.zeros(len(rays.origins), np.float32)
     _add_gradient(*_arrays(rows), *_ray_arrays(rays, offset), _f(width), _f(step), *_scratch(rays, step),
-                  target.numpy(), alpha_weight.numpy(), sdf_gradient.numpy(), color_gradient.numpy(),
-                  touched.numpy(), errors)
+                  target.numpy(), background.numpy(), alpha_weight.numpy(), sdf_gradient.numpy(),
+                  color_gradient.numpy(), touched.numpy(), errors)
     return float(errors.mean(dtype=np.float64)) / 3
 
 
@@ -181,7 +181,7 @@ def _render(sdf, color, row, skip, origins, directions, near, far, offset, width
 
 @compiled
 def _add_gradient(sdf, color, row, skip, origins, directions, near, far, offset, width, step, samples, corners,
-                  weights, target, alpha_weight, sdf_gradient, color_gradient, touched, errors):
+                  weights, target, background, alpha_weight, sdf_gradient, color_gradient, touched, errors):
     number, parts = len(origins), len(samples)
     for part in prange(parts):
         s, r, w = samples[part], corners[part], weights[part]
@@ -190,7 +190,7 @@ def _add_gradient(sdf, color, row, skip, origins, directions, near, far, offset,
             count, through = _march(sdf, row, skip, origins[n], directions[n], near[n], far[n], offset[n], width,
                                     step, s, r, w)
             for c in range(3):
-                error[c] = -target[n, c]
+                error[c] = through * background[n, c] - target[n, c]
             for j in range(count):
                 if s[j, _WEIGHT] > 0:
                     _see_color(color, s[j], r[j], w[j], directions[n], mix)
@@ -205,15 +205,17 @@ def _add_gradient(sdf, color, row, skip, origins, directions, near, far, offset,
             alpha_error = _f(1) - through - target[n, 3]
             error[3] = alpha_weight[n] * min(max(alpha_error, _f(-ALPHA_ERROR)), _f(ALPHA_ERROR))
             if count > 1:
-                _backward(count, through, width, directions[n], error, s, r, w, sdf_gradient[part],
+                behind = error[0] * background[n, 0] + error[1] * background[n, 1] + error[2] * background[n, 2]
+                _backward(count, through, through * behind, width, directions[n], error, s, r, w, sdf_gradient[part],
                           color_gradient[part], touched[part], mix)
 
 
 @numba.njit(fastmath={"contract"}, error_model="numpy", nogil=True, cache=False)
-def _backward(count, through, width, direction, error, s, r, w, sdf_gradient, color_gradient, touched, mix):
-    """The gradient of a ray's loss from `error`, its derivative by (red, green, blue, alpha)."""
+def _backward(count, through, behind, width, direction, error, s, r, w, sdf_gradient, color_gradient, touched, mix):
+    """The gradient of a ray's loss from `error`, its derivative by (red, green, blue, alpha); `behind` is the share of
+    what lies behind all samples in it."""
     # u is the log of what a section lets through; d loss / d u = Σ of what lies behind − its own share.
-    behind, rest, from_next = _f(0), through, _f(0)
+    rest, from_next = through, _f(0)
     for j in range(count - 1, -1, -1):
         by_log = -from_next
         from_next = _f(0)

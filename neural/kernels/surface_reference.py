@@ -43,10 +43,10 @@ def render(rows: Rows, rays: Rays, offset: Tensor, width: float, step: float) ->
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, width: float, step: float, target: Tensor,
-                 alpha_weight: Tensor, sdf_gradient: Tensor, color_gradient: Tensor, touched: Tensor) -> float:
+                 background: Tensor, alpha_weight: Tensor, sdf_gradient: Tensor, color_gradient: Tensor, touched: Tensor) -> float:
     sdf, color = rows.sdf.detach().requires_grad_(), rows.color.detach().requires_grad_()
     seen = render(Rows(sdf, color, rows.row, rows.skip), rays, offset, width, step)
-    error = seen.rgb - target[:, :3]
+    error = seen.rgb + seen.transmittance[:, None] * background - target[:, :3]
     alpha_error = 1 - seen.transmittance - target[:, 3]
     # The norm's own derivative at 0 is not defined; Huber's loss is quadratic there.
     square = error.square().sum(1)

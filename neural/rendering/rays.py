@@ -14,6 +14,7 @@ from ..kernels.density import Rays
 from .lattice import Lattice
 
 NEAR = 0.1  # share of the way from a camera to the middle of a lattice with a shell that holds nothing
+CHUNK = 2**18  # rays that are looked at together
 FAR = 50.0  # half sides of the box within a shell; beyond it all is one colour
 
 
@@ -52,19 +53,31 @@ def cast(cameras: Tensor, pixels: Tensor, lattice: Lattice) -> tuple[Rays, Tenso
     u, v = (pixels[:, 0] + 0.5 - cx) / fx, (cy - pixels[:, 1] - 0.5) / fy
     across = [r00 * u + r01 * v - r02, r10 * u + r11 * v - r12, r20 * u + r21 * v - r22]
     axial = torch.rsqrt(across[0].square() + across[1].square() + across[2].square())
-    near, far = torch.zeros_like(u), torch.full_like(u, torch.inf)
+    across = [a * axial for a in across]
+    near, far = _span(position, across, lattice)
+    return Rays(torch.stack(position, 1), torch.stack(across, 1), near, far), axial
+
+
+def _span(position: Sequence[Tensor], direction: Sequence[Tensor], lattice: Lattice) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave a lattice's box, as `cast` says, from their three columns."""
+    near, far = torch.zeros_like(position[0]), torch.full_like(position[0], torch.inf)
     if lattice.shell:
         aside = [position[a] - 0.5 * lattice.cells[a] for a in range(3)]
         near = NEAR * torch.sqrt(aside[0].square() + aside[1].square() + aside[2].square())
     beyond = 0.5 * (FAR / (1 + lattice.shell) - 1) if lattice.shell else 0.0  # in sides of the lattice
-    for a in range(3):
-        across[a] = across[a] * axial
-        inverse = 1 / torch.where(across[a].abs() < 1e-9, 1e-9, across[a])
-        size = lattice.cells[a]
+    for a, size in enumerate(lattice.cells):
+        inverse = 1 / torch.where(direction[a].abs() < 1e-9, 1e-9, direction[a])
         low, high = (-beyond * size - position[a]) * inverse, ((1 + beyond) * size - position[a]) * inverse
         near = torch.maximum(near, torch.minimum(low, high))
         far = torch.minimum(far, torch.maximum(low, high))
-    return Rays(torch.stack(position, 1), torch.stack(across, 1), near, far), axial
+    return near, far
+
+
+def moved(rays: Rays, lattice: Lattice, to: Lattice) -> Rays:
+    """The same rays in the corner indices of another lattice, from where they enter it to where they leave it."""
+    shift = torch.from_numpy((lattice.lower - to.lower) / to.voxel).float().to(rays.origins.device)
+    origins = rays.origins * (lattice.voxel / to.voxel) + shift
+    return Rays(origins, rays.directions, *_span(origins.unbind(1), rays.directions.unbind(1), to))
 
 
 class Pixels:
@@ -123,6 +136,14 @@ class Pixels:
         if moved:
             self._on = None
         return moved
+
+    def meeting(self, lattice: Lattice) -> Tensor:
+        """Numbers of the pixels whose rays meet the lattice's box, (M,)."""
+        found = []
+        for index in torch.arange(len(self), device=self.rgba.device).split(CHUNK):
+            rays = self.rays(index, lattice)
+            found.append(index[rays.far > rays.near])
+        return torch.cat(found)
 
 
 def _known(picture: PosedPicture) -> np.ndarray:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...formats.cameras import check_views
 from ...recipes.capture import Capture
 from ...recipes.errors import InputError
 from ..fields.common import Field
 from ..geometry.posed import PosedPicture
+from ..geometry.sparse_points import sparse_points
 from ..rendering.bounds import find_box
 from . import loop
 from .corrections import Corrected, Corrections
@@ -27,17 +29,20 @@ def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device:
     """The field that explains the training pictures, by the recipe's method, after `recipe.seconds`.
 
     Wall time counts, from finding the subject on; compiling does not. `box` (2, 3) is the subject's where it is
-    known, `points` (N, 3) are sparse points of what the pictures show, `model` is a file of weights to begin with,
-    `corrections` of the pictures are found on the way. A folder `checkpoint` is written every few seconds, and picked
-    up where it holds a state of the same recipe and seed; the seconds used until then count. `on_progress` gets the
-    share of the time used, and the PSNR of a held-out view; `on_preview` gets that view as (H, W, 3) uint8. An
-    exception that either raises ends training and passes on. Raises InputError where the pictures show no subject, or
-    the method takes no weights.
+    known, `points` (N, 3) are sparse points of what the pictures show, which are looked for where pictures without
+    alpha come without any; `model` is a file of weights to begin with, `corrections` of the pictures are found on the
+    way. A folder `checkpoint` is written every few seconds, and picked up where it holds a state of the same recipe and
+    seed; the seconds used until then count. `on_progress` gets the share of the time used, and the PSNR of a held-out
+    view; `on_preview` gets that view as (H, W, 3) uint8. An exception that either raises ends training and passes on.
+    Raises InputError where the pictures show no subject, or the method takes no weights.
     """
     start = time.monotonic()
+    check_views(pictures)
+    train = [p for p in pictures if p.split == "train"]
+    if points is None and not any(p.has_alpha for p in train):
+        points = sparse_points(train)
     box = find_box(pictures, points) if box is None else np.asarray(box, np.float64)
     method = import_module(f".{recipe.method}", __package__)
-    train = [p for p in pictures if p.split == "train"]
     trainer: Trainer = method.make_trainer(train, box, recipe, seed=seed, device=device, points=points)
     if model is not None:
         if not isinstance(trainer, Startable):

@@ -18,10 +18,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from ...recipes.capture import Capture
+from ..fields.around import Around
 from ..fields.common import Field
 from ..fields.surface import SurfaceField, redistance
 from ..geometry.posed import PosedPicture
 from ..kernels import dispatch, surface
+from ..kernels.density import Rays
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Pixels
 from .agreement import agreed
@@ -32,7 +34,10 @@ DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes fi
 # Steps, however much time there is: with more, fog explains the pictures and the density's depth gets worse. It
 # takes no more than a share of the time, and with too few steps its depth is worth nothing.
 DENSITY_STEPS, DENSITY_SHARE, DENSITY_FEWEST = 400, 0.15, 100
-DENSITY = "density."  # before the names of its state
+# The same without alpha, where the density in the shell goes on as what lies around the subject.
+AROUND_SHARE = 0.4  # of the time
+UNCOVERED = 0.8  # a pixel counts if more than this share of its light comes from the subject's box or from behind it
+DENSITY, AROUND = "density.", "around."  # before the names of their states
 DENSITY_UNTIL = 0.19  # of its own schedule: while its steps are still large and its lattice is coarse
 
 START = 0.5  # of the recipe's resolution: the lattice on which the hull is carved
@@ -68,6 +73,7 @@ class SurfaceTrainer:
         self._pixels = Pixels(pictures, device)
         self._index = _near_subject(pictures).to(device)
         self._number = 0
+        self._has_around = not any(p.has_alpha for p in pictures)
         self._known = depths_of_pictures(pictures) if recipe.depth else []
         self._points = points
         self._hull = hull_distances(pictures, self._lattice(START), box)
@@ -93,10 +99,15 @@ class SurfaceTrainer:
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
         if self._surface is None:
-            if not self._known and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
+            if self._has_around and fraction < AROUND_SHARE:
+                self._number += 1
+                return self._density.step(fraction / AROUND_SHARE)
+            if not (self._has_around or self._known) and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
                 self._number += 1
                 return self._density.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
             self._surface = _Surface(self._start(), fraction)
+            if self._has_around:
+                self._index = self._pixels.meeting(self._surface.field.lattice)
         elif fraction - self._surface.banded >= REBAND:
             self._surface = self._surface.followed(fraction)
         field, optimizer = self._surface.field, self._surface.optimizer
@@ -110,8 +121,18 @@ class SurfaceTrainer:
         index = index[self._pixels.drawn(index, random)]
         offset = torch.rand(len(index), generator=random).to(self._device)
         alpha_weight = ALPHA * self._pixels.has_alpha(index).float()
-        loss = surface.add_gradient(field.rows, self._pixels.rays(index, field.lattice), offset, field.width, STEP,
-                                    self._pixels.rgba[index], alpha_weight, *optimizer.buffers)
+        rays, target = self._pixels.rays(index, field.lattice), self._pixels.rgba[index]
+        background = torch.zeros_like(target[:, :3])
+        if field.around is not None:
+            beside = field.around.seen(rays, field.lattice)
+            seen = beside.transmittance > UNCOVERED
+            target = torch.cat([(target[:, :3] - beside.before) / beside.transmittance[:, None], target[:, 3:]], 1)[seen]
+            background, alpha_weight, offset = beside.behind[seen], alpha_weight[seen], offset[seen]
+            rays = Rays(rays.origins[seen], rays.directions[seen], rays.near[seen], rays.far[seen])
+        if not len(target):  # All that was drawn is hidden.
+            return 0.0
+        loss = surface.add_gradient(field.rows, rays, offset, field.width, STEP, target, background, alpha_weight,
+                                    *optimizer.buffers)
         optimizer.step(field, RATE * FALL**fraction, COLOR_RATE * COLOR_FALL**fraction)
         return loss
 
@@ -137,6 +158,8 @@ class SurfaceTrainer:
             return number | {DENSITY + name: value for name, value in self._density.state().items()}
         f = self._surface.field
         f.refresh()  # as load_state does, so that both go on with the same cells
+        if f.around is not None:
+            number |= {AROUND + name: value for name, value in f.around.tensors().items()}
         about = torch.tensor([f.width, f.band, self._surface.banded])
         return number | {"about": about, "inside": f.inside, "corners": f.corner_index, "sdf": f.rows.sdf,
                          "color": f.rows.color, **self._surface.optimizer.moments}
@@ -153,6 +176,10 @@ class SurfaceTrainer:
         field = SurfaceField(self._lattice(1.0), values, band, width, state["corners"])
         field.rows.sdf.copy_(state["sdf"])
         field.rows.color.copy_(state["color"])
+        if self._has_around:
+            field.around = Around.from_tensors({n.removeprefix(AROUND): v for n, v in state.items()
+                                                if n.startswith(AROUND)})
+            self._index = self._pixels.meeting(field.lattice)
         field.refresh()
         self._surface = _Surface(field, banded)
         for name, moment in self._surface.optimizer.moments.items():
@@ -169,6 +196,8 @@ class SurfaceTrainer:
         field = SurfaceField(coarse, distances, band, WIDTHS[0])
         points = coarse.lower + coarse.voxel * field.corner_index.cpu().numpy()
         field.rows.color[:, :3] = torch.from_numpy(self._density.field().albedo(points)).to(self._device)
+        if self._has_around:
+            field.around = Around(self._density.field())
         return field.refined(self._lattice(1.0), band, WIDTHS[0])
 
     def _lattice(self, share: float) -> Lattice:
@@ -262,5 +291,6 @@ def _optimise_two_rays(device: torch.device) -> None:
                         torch.ones(2, device=device), torch.full((2,), 9.0, device=device))
     half = torch.full((2,), 0.5, device=device)
     surface.render(field.rows, rays, half, 0.5)
-    surface.add_gradient(field.rows, rays, half, 0.5, STEP, torch.ones(2, 4, device=device), half, *optimizer.buffers)
+    surface.add_gradient(field.rows, rays, half, 0.5, STEP, torch.ones(2, 4, device=device), torch.zeros(2, 3, device=device),
+                         half, *optimizer.buffers)
     optimizer.step(field, 0.0, 0.0)

@@ -5,8 +5,8 @@ A method is a module of this package with the name that `recipe.method` has. It 
     make_trainer(pictures, box, recipe, *, seed, device, points) -> Trainer
 
 `pictures` are the training views alone (`PosedPicture`), `box` (2, 3) is the subject's; both are checked.
-`points` (N, 3) are sparse points of what the pictures show, or None. Its time
-counts as training, so that it runs nothing that is compiled at run time.
+`points` (N, 3) are sparse points of what the pictures show, or None. Its time counts as training, so that it runs
+nothing that is compiled at run time.
 """
 
 from __future__ import annotations
