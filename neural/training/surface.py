@@ -140,8 +140,8 @@ class SurfaceTrainer:
         """See `Trainer.correct`."""
         self._pictures = pictures
         self._pixels.correct(pictures, weight)
-        if isinstance(self._fitted, GridTrainer):
-            self._fitted.correct(pictures, weight)
+        if self._surface is None:
+            self._density.correct(pictures, weight)
 
     def field(self) -> Field:
         """See `Trainer.field`."""
