@@ -46,7 +46,8 @@ def surface() -> SurfaceField:
     lattice = Lattice.over(np.array([[0.5, 1.5, 2.5], [1.5, 2.5, 3.5]]), 24)
     dense = distances(lattice)
     # Rows in another order than that of the lattice, as a trainer may keep them.
-    corner_index = torch.nonzero(dense.abs() < 3.5).flip(0)
+    corner_index = torch.nonzero(dense.abs() < 3.5)
+    corner_index = corner_index[torch.randperm(len(corner_index), generator=torch.Generator().manual_seed(2))]
     field = SurfaceField(lattice, dense, 3.5, 0.3, corner_index)
     field.rows.color.copy_(torch.rand(field.rows.color.shape, generator=torch.Generator().manual_seed(1)) * 0.4)
     return field
