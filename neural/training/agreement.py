@@ -17,8 +17,10 @@ from ..meshing.normals import smooth_normals
 from ..rendering.lattice import Lattice
 
 FEWEST = 4  # views; fewer say nothing
-FACING = 0.5  # cosine between a view and a surface below which it is seen too flatly, and gloss is strong
-DISAGREE = 1.9  # times the usual deviation of colours from which views do not agree
+FACING = 0.5  # cosine between a view and a surface below which it is seen too flatly
+DISAGREE = 2.5  # times the usual deviation of colours from which views do not agree
+LEAST = 0.01  # of a colour; less is noise and rounding wherever it is
+MOST = 64  # views that are asked; more bring little and take memory
 AROUND = 8  # vertices whose deviations are taken together
 
 
@@ -35,43 +37,49 @@ def agreed(pictures: Sequence[PosedPicture], distances: np.ndarray, lattice: Lat
     if not len(hull.faces) or not all(p.has_alpha for p in pictures):
         return lambda points: np.zeros(len(points), bool)
     hull = smooth_normals(hull)
-    deviation = _deviation(hull, pictures, lattice.voxel)
+    deviation = _deviation(hull, pictures[::-(-len(pictures) // MOST)], lattice.voxel)
     tree = cKDTree(hull.vertices)
     around = deviation[tree.query(hull.vertices, min(AROUND, len(deviation)))[1]].reshape(len(deviation), -1)
     known = np.isfinite(around)
     mean = np.where(known, around, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    agree = mean < DISAGREE * np.median(mean[known.any(axis=1)]) if known.any() else np.ones(len(mean), bool)
+    usual = float(np.median(mean[known.any(axis=1)])) if known.any() else 0.0
+    agree = mean < max(DISAGREE * usual, LEAST)
     return lambda points: agree[tree.query(points)[1]]
 
 
 def _deviation(hull: Mesh, pictures: Sequence[PosedPicture], voxel: float) -> np.ndarray:
-    """Standard deviation (V,) of the colours that views see at a mesh's vertices, NaN where fewer than FEWEST do."""
-    count = len(hull.vertices)
-    total, square, weight, views = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros(count), np.zeros(count, int)
-    for p in pictures:
-        height, width = p.rgba_srgb.shape[:2]
-        x, y, z = projected = raster.project(hull.vertices, p.fx, p.fy, p.cx, p.cy, p.world_from_camera).T
-        depth = rasterise(projected.T[hull.faces], height, width).depth
-        toward = p.world_from_camera[:3, 3] - hull.vertices
-        cosine = (toward * hull.normals).sum(axis=1) / np.linalg.norm(toward, axis=1)
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height) & (z > 0) & (cosine > FACING)
-        seen = np.flatnonzero(inside)
-        # Colours next to the outline are half the background's; a vertex next to a nearer part is half hidden.
-        within = ndimage.minimum_filter(p.rgba_srgb[..., 3], 5) > 0.98
-        behind = ndimage.maximum_filter(np.where(np.isfinite(depth), depth, 0), 3) + voxel
-        row, column = y[seen].astype(int), x[seen].astype(int)
-        seen = seen[within[row, column] & (z[seen] < behind[row, column])]
-        if not len(seen):
-            continue
-        blur = 0.5 * voxel * p.fx / z[seen].mean()
-        smooth = ndimage.gaussian_filter(p.rgba_srgb[..., :3], (blur, blur, 0))
-        color = np.stack([ndimage.map_coordinates(smooth[..., c], [y[seen] - 0.5, x[seen] - 0.5], order=1,
-                                                  mode="nearest") for c in range(3)], axis=1)
-        share = cosine[seen, None]
-        total[seen] += share * color
-        square[seen] += share * color**2
-        weight[seen] += share[:, 0]
-        views[seen] += 1
-    weight = np.maximum(weight, 1e-9)[:, None]
-    variance = np.maximum(square / weight - (total / weight)**2, 0).sum(axis=1)
-    return np.where(views >= FEWEST, np.sqrt(variance), np.nan)
+    """How much darker (V,) some views see a mesh's vertices than most do, NaN where fewer than FEWEST look.
+
+    What is hidden in a hollow is lighter for some views and darker for others; gloss is lighter alone.
+    """
+    colors = np.full((len(pictures), len(hull.vertices), 3), np.nan, np.float32)
+    for picture, found in zip(pictures, colors, strict=True):
+        _see(hull, picture, voxel, found)
+    seen = np.isfinite(colors[..., 0]).sum(axis=0) >= FEWEST
+    darker = np.minimum(colors[:, seen] - np.nanmedian(colors[:, seen], axis=0), 0)
+    deviation = np.full(len(seen), np.nan)
+    deviation[seen] = np.sqrt(np.nanmean(darker**2, axis=0).sum(axis=-1))
+    return deviation
+
+
+def _see(hull: Mesh, picture: PosedPicture, voxel: float, found: np.ndarray) -> None:
+    """The colours of the vertices that a picture shows into `found` (V, 3)."""
+    height, width = picture.rgba_srgb.shape[:2]
+    projected = raster.project(hull.vertices, picture.fx, picture.fy, picture.cx, picture.cy, picture.world_from_camera)
+    depth = rasterise(projected[hull.faces], height, width).depth
+    x, y, z = projected.T
+    toward = picture.world_from_camera[:3, 3] - hull.vertices
+    facing = (toward * hull.normals).sum(axis=1) > FACING * np.linalg.norm(toward, axis=1)
+    seen = np.flatnonzero((x >= 0) & (y >= 0) & (x < width) & (y < height) & (z > 0) & facing)
+    # Colours next to the outline are half the background's; a vertex next to a nearer part is half hidden.
+    within = ndimage.minimum_filter(picture.rgba_srgb[..., 3], 5) > 0.98
+    behind = ndimage.maximum_filter(np.where(np.isfinite(depth), depth, 0), 3) + voxel
+    row, column = y[seen].astype(int), x[seen].astype(int)
+    seen = seen[within[row, column] & (z[seen] < behind[row, column])]
+    if not len(seen):
+        return
+    blur = 0.5 * voxel * picture.fx / z[seen].mean()
+    smooth = ndimage.gaussian_filter(picture.rgba_srgb[..., :3], (blur, blur, 0))
+    at = [y[seen] - 0.5, x[seen] - 0.5]
+    for c in range(3):
+        found[seen, c] = ndimage.map_coordinates(smooth[..., c], at, order=1, mode="nearest")
