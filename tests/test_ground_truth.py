@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maquette.formats.mesh import Mesh
+from maquette.formats.mesh import Mesh, read_npz, write_npz
 from maquette.neural.evaluation.depth import depth_figures, depth_pairs
 from maquette.neural.evaluation.metrics import compare
 from maquette.neural.evaluation.visibility import visible
 from maquette.neural.geometry.posed import PosedPicture
+from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.meshing.raster import render
+from maquette.neural.tasks import capture as task
+from maquette.recipes.capture import Capture
 
 
 def box(half: float) -> Mesh:
@@ -97,3 +100,55 @@ def test_a_missing_side_that_cameras_see_still_counts():
     views = from_all_sides(box(0.5))
     open_box = Mesh(box(0.5).vertices, box(0.5).faces[2:])
     assert compare(open_box, box(0.5), samples=4000, views=views)["f_score"]["1%"] == pytest.approx(10 / 11, abs=0.02)
+
+
+# ---- the capture task, with a ball that is known in the place of what training would make ------------------------
+
+class Ball:
+    """A field of a ball of radius 0.5."""
+
+    def __init__(self, mesh: Mesh):
+        self.mesh = mesh
+
+    def render(self, *camera):
+        return render(self.mesh, *camera)
+
+    def level_grid(self):
+        axis = np.linspace(-0.6, 0.6, 40)
+        world_from_grid = np.diag([1.2 / 39] * 3 + [1.0])
+        world_from_grid[:3, 3] = -0.6
+        x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+        return (np.sqrt(x * x + y * y + z * z) - 0.5).astype(np.float32), world_from_grid
+
+
+class Context:
+    """What the worker gives a task, as far as the capture's asks for it."""
+
+    def __init__(self, folder: Path):
+        self.recipe, self.seed, self.device = Capture(faces=500, hold_out=0), 0, "cpu"
+        self.input, self.output, self.checkpoint = (folder / name for name in ("input", "output", "checkpoint"))
+        self.report: dict = {}
+        self.input.mkdir(parents=True)
+        self.output.mkdir()
+
+    def stage(self, *_): ...
+    progress = preview = warn = stage
+
+
+def test_a_captures_report_has_the_depths_the_truth_and_the_texture(tmp_path: Path, monkeypatch, ball):
+    context, pictures = Context(tmp_path), ball(16, 64)
+    values, world_from_grid = Ball(box(1)).level_grid()
+    true = marching_cubes(values, world_from_grid)
+    pictures = [replace(p, depth=render(true, p.fx, p.fy, p.cx, p.cy, 64, 64, p.world_from_camera).depth)
+                for p in pictures]
+    monkeypatch.setattr(task, "_capture", lambda context: None)
+    monkeypatch.setattr(task, "_views", lambda *_: (pictures, None, None))
+    monkeypatch.setattr(task, "fit", lambda *_, **__: Ball(true))
+    monkeypatch.setattr(task.stored, "save", lambda *_: None)
+    write_npz(true, context.input / task.ORIGINAL)
+    task.run(context)
+    report, made = context.report, read_npz(context.output / "mesh.npz")
+    assert report["depth"]["median_error"] < 1e-3 < report["mesh_depth"]["median_error"] < 0.01
+    assert report["truth"]["f_score"]["1%"] > 0.99 and report["truth"]["seen"] > 0.95
+    assert report["texture"] == len(made.texture) == len(made.normal_map) == 256 and len(made.faces) <= 500
+    assert report["mesh_psnr_db"] > 20
