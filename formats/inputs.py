@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..recipes import Recipe
+from ..recipes.capture import box_of
 from ..recipes.errors import InputError
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import capture as captures
@@ -56,7 +59,7 @@ def gather_capture(paths: Sequence[Path], input_folder: Path, recipe: Recipe) ->
     points = capture.points
     if points is not None:
         points = points[::max(1, -(-len(points) // MOST_POINTS))]
-    taken = replace(capture, folder=input_folder, views=views, points=points)
+    taken = replace(capture, folder=input_folder, views=views, points=points, box=_bounds(recipe, capture.box))
     captures.write(taken, input_folder / captures.FILE)
     return taken.summary()
 
@@ -99,6 +102,17 @@ KINDS: dict[str, Callable[[Sequence[Path], Path, Any], dict[str, Any]]] = {
     "capture": gather_capture, "volume": gather_volume, "picture": gather_picture, "photos": gather_photos,
     "solids": gather_solids, "field": gather_field, "pictured": gather_pictured,
     "shapes": gather_shapes, "ends": gather_ends, "none": gather_nothing}
+
+
+def _bounds(recipe: Recipe, box: np.ndarray | None) -> np.ndarray | None:
+    """The subject's box (2, 3): the recipe's, else the capture's own."""
+    bounds = recipe.to_json().get("bounds")
+    if not bounds:
+        return box
+    given = box_of(bounds)
+    if given is None:
+        raise InputError(f"bounds: {bounds!r} names an object inside Blender; give x0,y0,z0,x1,y1,z1 in metres")
+    return np.array(given)
 
 
 def _taken(view: captures.View, number: int, source: Path, target: Path) -> captures.View:

@@ -10,6 +10,7 @@ from ..recipes import Parameter, Recipe
 
 # Texts that name a data block, by the parameter's name: searched for instead of typed.
 NAMES_OF: dict[str, tuple[str, Any]] = {"subject": ("collections", "OUTLINER_COLLECTION"),
+                                        "bounds": ("objects", "CUBE"),
                                         "image": ("images", "IMAGE_DATA"), "cameras": ("objects", "CAMERA_DATA")}
 
 

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from .base import Estimate, Recipe, param
+from .errors import InputError
+
+
+def box_of(bounds: str) -> list[list[float]] | None:
+    """The lower and upper corner that a text of six numbers says, None where it is no such text.
+
+    Raises InputError where they bound nothing.
+    """
+    try:
+        numbers = [float(word) for word in bounds.split(",")]
+    except ValueError:
+        return None
+    lower, upper = numbers[:3], numbers[3:]
+    if len(numbers) != 6 or not all(math.isfinite(low) and low < high < math.inf for low, high in zip(lower, upper)):
+        raise InputError(f"bounds: {bounds!r} is no box; give x0,y0,z0,x1,y1,z1, each first number below its second")
+    return [lower, upper]
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,9 @@ class Capture(Recipe):
     subject: str = param(
         "", "Collection whose objects are captured, the others only light the scene; empty is everything "
             "that renders", group="Views")
+    bounds: str = param(
+        "", "What bounds the subject: an object of the scene (an empty shown as a cube or a sphere, or a mesh), or "
+            "x0,y0,z0,x1,y1,z1, a box's lower and upper corner in metres; empty finds it", group="Views")
     size: int = param(256, "Longest side of the rendered views", unit="px", min=16, max=4096, group="Views")
     samples: int = param(32, "Cycles samples per pixel of the rendered views", min=1, max=4096, group="Views",
                          advanced=True)

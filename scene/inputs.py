@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..formats.shapes import write_shapes
 from ..recipes import InputError, Recipe
 from ..recipes.image import Image as ImageRecipe
 from ..recipes.shape_interpolate import ShapeInterpolate
-from . import fields, images, meshes, photos, solids, texturing, views, volumes
+from . import bounds, fields, images, meshes, photos, solids, texturing, views, volumes
 from .original import rendered_surface
 
 Summary = dict[str, Any]
@@ -82,6 +82,7 @@ def are_photos(recipe: Recipe) -> bool:
 
 
 def capture_ready(context: bpy.types.Context, recipe: Recipe) -> None:
+    bounds.box(context.scene, recipe)
     if are_photos(recipe):
         photos.photographed(context.scene)
     else:
@@ -108,7 +109,8 @@ def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_
         surface = rendered_surface(context.scene, recipe)
         if surface:
             write_npz(surface, folder / ORIGINAL)
-    capture.write(gathered, folder / capture.FILE)
+    drawn = bounds.box(context.scene, recipe)
+    capture.write(gathered if drawn is None else replace(gathered, box=drawn), folder / capture.FILE)
 
 
 # ---- pictured: the active object, and the photos of the scene's cameras --------------------------------------------

@@ -1,14 +1,19 @@
 """Finding the subject in posed pictures."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from maquette.formats import capture as captures
+from maquette.formats.inputs import gather_capture
 from maquette.neural.kernels.density_reference import contracted
 from maquette.neural.rendering.bounds import box_of_points, find_box, seen_cells, visual_hull
 from maquette.neural.rendering.lattice import Lattice
+from maquette.recipes.capture import Capture, box_of
 from maquette.recipes.errors import InputError
 
 FAR = (1000.0, -2000.0, 30.0)
@@ -118,3 +123,26 @@ def test_views_that_show_no_subject_are_refused_in_one_line(ball, spoil, says):
     with pytest.raises(InputError, match=says) as error:
         find_box(spoil(ball()))
     assert "\n" not in str(error.value)
+
+
+def test_bounds_are_six_numbers_or_the_name_of_something():
+    assert box_of("0, -1,2, 1,1.5,3") == [[0, -1, 2], [1, 1.5, 3]]
+    assert box_of("Cube") is None and box_of("Box 1,2") is None
+    for wrong in ("1,2,3", "0,0,0,1,1,0", "0,0,0,1,1,nan", "0,0,0,inf,1,1"):
+        with pytest.raises(InputError, match="bounds"):
+            box_of(wrong)
+
+
+def test_bounds_on_the_command_line_are_the_captures_box(tmp_path):
+    source = tmp_path / "capture"
+    source.mkdir()
+    for n in range(3):
+        Image.new("RGB", (8, 8)).save(source / f"{n}.png")
+    pose = np.eye(4)
+    frames = [{"file_path": f"{n}.png", "transform_matrix": (pose + 0.5 * n * np.eye(4, k=3)).tolist()}
+              for n in range(3)]
+    (source / "transforms.json").write_text(json.dumps({"camera_angle_x": 0.8, "frames": frames}))
+    gather_capture([source], tmp_path / "input", Capture(bounds="0,0,0,1,2,3"))
+    assert captures.read(tmp_path / "input" / captures.FILE).box.tolist() == [[0, 0, 0], [1, 2, 3]]
+    with pytest.raises(InputError, match="inside Blender"):
+        gather_capture([source], tmp_path / "again", Capture(bounds="Cube"))

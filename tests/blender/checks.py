@@ -300,6 +300,29 @@ def cube_mesh(colour: int = 200) -> Any:
     return part("formats.mesh").Mesh(corners, faces, normals=corners / np.sqrt(3), corner_uvs=uvs, texture=texture)
 
 
+def check_what_is_drawn_around_the_subject_bounds_it() -> None:
+    box, scene = part("scene.bounds").box, bpy.context.scene
+    for name, shape in (("Cube around", "CUBE"), ("Ball around", "SPHERE"), ("Arrow", "SINGLE_ARROW")):
+        empty = bpy.data.objects.new(name, None)
+        empty.empty_display_type, empty.empty_display_size = shape, 2.0
+        empty.location, empty.scale, empty.rotation_euler = (1, 2, 3), (1.0, 0.5, 0.25), (0, 0, np.pi / 4)
+        scene.collection.objects.link(empty)
+    bpy.ops.mesh.primitive_cube_add(size=2, location=(0, 0, 5))
+    solid = bpy.context.object
+    bpy.context.view_layer.update()
+    # The cube's corners reach (2 + 1) / √2 from its middle; of the ball it is √(2² + 1²) / √2.
+    for name, reach in (("Cube around", 3 / 2**0.5), ("Ball around", 2.5**0.5)):
+        found = box(scene, capture_recipe(bounds=name))
+        assert np.allclose(found, [[1 - reach, 2 - reach, 2.5], [1 + reach, 2 + reach, 3.5]], atol=1e-5), found
+    refused(lambda: box(scene, capture_recipe(bounds="Arrow")), "bounds", "Arrow")
+    refused(lambda: box(scene, capture_recipe(bounds="nowhere")), "bounds", "nowhere")
+    refused(lambda: box(scene, capture_recipe(bounds=solid.name)), "disable it in renders")
+    solid.hide_render = True
+    assert np.allclose(box(scene, capture_recipe(bounds=solid.name)), [[-1, -1, 4], [1, 1, 6]])
+    assert box(scene, capture_recipe(bounds="0,0,0,1,2,3")).tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert box(scene, capture_recipe()) is None
+
+
 def check_a_mesh_is_inserted_as_it_is() -> None:
     mesh = cube_mesh()
     made = part("scene.meshes").new_object(mesh, "Würfel", bpy.context.scene.collection)
