@@ -85,7 +85,7 @@ class Corrections:
         self.residual = np.full(len(self._given), np.nan)  # after correction, when last looked at
         self._looks = 0
         self._longest = SHARE * seconds
-        self._side = float(np.clip((RAYS / len(self._given)) ** 0.5, *SIDES))
+        self._most = self._side = float(np.clip((RAYS / len(self._given)) ** 0.5, *SIDES))
 
     def due(self, fraction: float) -> bool:
         """Whether it is time for the next look."""
@@ -93,9 +93,14 @@ class Corrections:
 
     def look(self, field: Field, fraction: float) -> None:
         """Correct the views by what they and the field disagree on."""
-        start = time.monotonic()
-        sights = [sight(field, replace(given, world_from_camera=now.world_from_camera), round(self._side))
-                  for given, now in zip(self._given, self.pictures, strict=True)]
+        sights, paces = [], []
+        for given, now in zip(self._given, self.pictures, strict=True):
+            start = time.monotonic()
+            sights.append(sight(field, replace(given, world_from_camera=now.world_from_camera), round(self._side)))
+            paces.append((time.monotonic() - start) / sights[-1].known.size)
+            # Of a slow field the next view is looked at smaller already.
+            pixels = self._longest / len(self._given) / float(np.median(paces))
+            self._side = min(self._most, max(pixels**0.5, SIDES[0]))
         told = [one.log_gain() for one in sights]
         own = np.array([gain for gain, _ in told])
         self.gain = relative(own, np.array([variance for _, variance in told]))
@@ -107,9 +112,6 @@ class Corrections:
         while self._looks < len(LOOKS) and fraction >= LOOKS[self._looks]:
             self._looks += 1
         self._apply()
-        taken = time.monotonic() - start
-        if taken > self._longest:
-            self._side = max(self._side * (self._longest / taken) ** 0.5, SIDES[0])
 
     def applied(self, views: Sequence[PosedPicture]) -> list[PosedPicture]:
         """The views that training was given, the training views corrected, without those that hardly count."""
