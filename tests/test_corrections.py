@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from maquette.formats.meshes import linear_from_srgb
 from maquette.formats.pictures import srgb_from_linear
 from maquette.neural.fields.common import Rendered
-from maquette.neural.geometry.agreement import agreeing
+from maquette.neural.geometry.agreement import agreeing, check_cameras
 from maquette.neural.geometry.exposure import exposed, in_exposure_of, log_gain, relative
+from maquette.neural.geometry.posed import PosedPicture
 from maquette.neural.rendering.lattice import Lattice
 from maquette.neural.rendering.rays import Pixels
 from maquette.neural.training.corrections import Corrected, Corrections
@@ -120,7 +122,7 @@ def test_exposures_are_told_and_taken_away(ball):
     for truth, now in zip(train, corrections.pictures, strict=True):
         assert np.abs(now.rgba_srgb - exposed(truth.rgba_srgb, mean)).max() < 0.02
     report, warnings = {}, []
-    corrections.tell(report, warnings.append)
+    corrections.tell(report, warnings.append, Known(pictures))
     assert report["exposure"][train[3].name] == pytest.approx(gains[3], abs=0.02) and not warnings
 
 
@@ -129,9 +131,9 @@ def test_one_exposure_is_left_alone_to_the_bit(ball):
     corrections = Corrections(pictures, SECONDS)
     corrections.look(Known(pictures), 0.5)
     report, warnings = {}, []
-    corrections.tell(report, warnings.append)
+    corrections.tell(report, warnings.append, Known(pictures))
     assert report == {} and warnings == []
-    applied = corrections.applied(pictures)
+    applied = corrections.applied(pictures, Known(pictures))
     assert all(a.rgba_srgb is p.rgba_srgb for a, p in zip(applied, pictures, strict=True))
 
 
@@ -147,10 +149,10 @@ def test_a_photo_that_shows_another_thing_counts_for_nothing_and_is_named(ball):
     assert (corrections.weight == 1).all()  # too early to tell
     corrections.look(Known(pictures), 0.5)
     report, warnings = {}, []
-    corrections.tell(report, warnings.append)
+    corrections.tell(report, warnings.append, Known(pictures))
     assert report["weights"] == {"5.png": 0.0}
     assert len(warnings) == 1 and "1 of 21" in warnings[0] and "5.png" in warnings[0]
-    assert [p.name for p in pictures if p.name != "5.png"] == [p.name for p in corrections.applied(taken)]
+    assert [p.name for p in pictures if p.name != "5.png"] == [p.name for p in corrections.applied(taken, Known(pictures))]
 
 
 def test_pixels_take_corrected_colours_cameras_and_weights(ball):
@@ -242,3 +244,36 @@ def test_pixels_that_are_not_known_shut_nothing_out(ball):
     assert agreeing(pictures, warnings.append) == pictures and warnings == []
     pictures[5] = replace(pictures[5], weight=None)
     assert len(agreeing(pictures, warnings.append)) == 23 and len(warnings) == 1
+
+
+def pictures_of_a_poster(count=6, size=160):
+    """A poster of blots on z = 0, seen from places above it with no turn."""
+    random = np.random.default_rng(0)
+    poster = gaussian_filter(random.uniform(0, 1, (400, 400, 3)), (2.5, 2.5, 0))
+    poster = (poster - poster.min()) / np.ptp(poster)
+    made = []
+    for n in range(count):
+        pose = np.eye(4)
+        pose[:3, 3] = (*random.uniform(-0.3, 0.3, 2), random.uniform(1.8, 2.2))
+        at = (np.arange(size) + 0.5 - size / 2) / (1.5 * size)
+        x, y = np.meshgrid(pose[0, 3] + pose[2, 3] * at, pose[1, 3] - pose[2, 3] * at)
+        rgb = np.stack([map_coordinates(poster[..., c], [200 - 200 * y, 200 + 200 * x], order=1) for c in range(3)], -1)
+        made.append(PosedPicture(f"{n}", np.dstack([rgb, np.ones((size, size))]).astype(np.float32), 1.5 * size,
+                                 1.5 * size, size / 2, size / 2, pose, has_alpha=False))
+    return made
+
+
+def test_cameras_that_do_not_belong_to_their_pictures_are_told_in_pixels():
+    views, warnings = pictures_of_a_poster(), []
+    check_cameras(views, warnings.append)
+    assert warnings == []
+    other = views[2:] + views[:2]
+    check_cameras([replace(v, world_from_camera=o.world_from_camera) for v, o in zip(views, other, strict=True)],
+                  warnings.append)
+    assert len(warnings) == 1 and "px from where the cameras have them" in warnings[0]
+
+
+def test_pictures_in_which_nothing_matches_say_nothing_of_their_cameras(ball):
+    warnings = []
+    check_cameras(ball(), warnings.append)
+    assert warnings == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator
@@ -25,7 +26,7 @@ from ..evaluation.metrics import compare
 from ..evaluation.pictures import psnr, ssim
 from ..fields import stored
 from ..fields.common import Field, Rendered
-from ..geometry.agreement import agreeing
+from ..geometry.agreement import agreeing, check_cameras
 from ..geometry.exposure import in_exposure_of
 from ..geometry.posed import PosedPicture
 from ..geometry.views import load_views
@@ -57,12 +58,14 @@ def run(context: Context) -> None:
     with _timed(context, "train"):
         context.stage("Training", 0.72)
         model = context.input / FILE
-        corrections = Corrections(views, recipe.seconds)
+        corrections = Corrections(views, recipe.seconds, recipe.refine_poses)
         field = fit(views, recipe, seed=context.seed, device=context.device, box=box, points=points,
                     model=model if model.exists() else None, corrections=corrections, checkpoint=context.checkpoint,
                     on_progress=context.progress, on_preview=context.preview)
-        views = corrections.applied(views)
-        corrections.tell(context.report, context.warn)
+        views = corrections.applied(views, field)
+        corrections.tell(context.report, context.warn, field)
+        if recipe.refine_poses:
+            _write_poses(context, views)
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
@@ -111,10 +114,23 @@ def _views(context: Context, capture: captures.Capture, recipe: Capture
     capture = captures.with_hold_out(capture, recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
-    views = agreeing(load_views(capture, context.warn, recipe.longest_side(), context.progress), context.warn)
+    views = load_views(capture, context.warn, recipe.longest_side(), context.progress)
+    if not (context.input / ORIGINAL).exists():  # A scene's own renders fit its cameras.
+        check_cameras(views, context.warn)
+    if not recipe.refine_poses:  # With poses that are off all outlines contradict each other.
+        views = agreeing(views, context.warn)
     train = sum(v.split == "train" for v in views)
     context.report["views"] = {"train": train, "test": len(views) - train}
     return views, capture.box, capture.points
+
+
+def _write_poses(context: Context, views: list[PosedPicture]) -> None:
+    """The capture with the cameras as refined; its pictures stay where they are."""
+    poses = {v.name: v.world_from_camera for v in views}
+    found = context.output / captures.FILE  # where the input had no cameras
+    capture = captures.read(found if found.exists() else context.input / captures.FILE)
+    refined = tuple(replace(v, world_from_camera=poses.get(v.name, v.world_from_camera)) for v in capture.views)
+    captures.write(replace(capture, views=refined), context.output / captures.FILE)
 
 
 def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],
