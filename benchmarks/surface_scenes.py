@@ -121,7 +121,8 @@ def _studio(scene) -> None:
     scene.world.use_nodes = True
     sky = scene.world.node_tree.nodes["Background"]
     sky.inputs["Color"].default_value, sky.inputs["Strength"].default_value = (0.45, 0.5, 0.6, 1), 0.6
-    for place, watts, size in (((1.25, -0.75, 1.5), 65, 1.0), ((-1.5, -0.5, 0.75), 22, 1.5), ((0.3, 1.0, -0.8), 12, 1.0)):
+    lamps = ((1.25, -0.75, 1.5), 65, 1.0), ((-1.5, -0.5, 0.75), 22, 1.5), ((0.3, 1.0, -0.8), 12, 1.0)
+    for place, watts, size in lamps:
         lamp = bpy.data.lights.new("Lamp", "AREA")
         lamp.energy, lamp.size = watts, size
         _add(scene, lamp, Vector(place))

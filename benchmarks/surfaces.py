@@ -6,7 +6,8 @@
 
 Each scene of `surface_scenes.py` is rendered once by Blender into FOLDER (the user's cache by default), 50 views of
 256². F-scores are those of `neural.evaluation.metrics`, with recall over the surface that some camera sees. The mesh
-is as it is extracted, before decimation and without repair. `--without-alpha` lays the views over a grey and forgets alpha.
+is as it is extracted, before decimation and without repair. `--without-alpha` lays the views over a grey and forgets
+alpha.
 """
 
 from __future__ import annotations

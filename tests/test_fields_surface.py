@@ -14,7 +14,7 @@ from maquette.neural.meshing import raster
 from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.rendering.lattice import Lattice
 from maquette.neural.training import surface as training
-from maquette.neural.training.agreement import agreed
+from maquette.neural.training.photo_consistency import agreed
 from maquette.neural.training.surface_start import DepthMap, carved, hull_distances
 from maquette.recipes.capture import Capture
 

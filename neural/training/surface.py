@@ -26,8 +26,8 @@ from ..kernels import dispatch, surface
 from ..kernels.density import Rays
 from ..rendering.lattice import Lattice
 from ..rendering.rays import Pixels
-from .agreement import agreed
 from .grid import GridTrainer, warm_up_density
+from .photo_consistency import agreed
 from .surface_start import carved, depths_of_density, depths_of_pictures, hull_distances
 
 DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes first
