@@ -1,4 +1,4 @@
-"""Import a capture's cameras and pictures."""
+"""A capture from files: cameras with their pictures, or photos whose cameras are yet to be found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bpy_extras.io_utils import ImportHelper
 
 from ..recipes import MaquetteError
 from ..scene import importer, properties
+from . import reconstruct
 from .texts import rpt_
 
 
@@ -36,4 +37,29 @@ class MAQUETTE_OT_import_capture(bpy.types.Operator, ImportHelper):  # type: ign
         return {"FINISHED"}
 
 
-CLASSES = [MAQUETTE_OT_import_capture]
+class MAQUETTE_OT_photos_to_mesh(bpy.types.Operator):
+    """Choose a folder of photos of a subject: their cameras are found, and the mesh is made with this tab's settings"""
+
+    bl_idname = "maquette.photos_to_mesh"
+    bl_label = "Photos to Mesh"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Any:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self: Any, context: bpy.types.Context) -> Any:
+        settings = properties.of_scene(context.scene).capture
+        settings.views, settings.photos = "folder", self.directory
+        try:
+            return reconstruct.start(self, context, properties.recipe_in(context.scene, "capture"))
+        except MaquetteError as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+
+
+CLASSES = [MAQUETTE_OT_import_capture, MAQUETTE_OT_photos_to_mesh]

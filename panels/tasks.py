@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import bpy
@@ -11,7 +12,7 @@ from . import rows, state
 
 CATEGORY = "Maquette"
 # Operators that bring an input from files, by its kind.
-FROM_FILES = {"capture": "maquette.import_capture", "photos": "maquette.image_to_mesh"}
+FROM_FILES = {"capture": ("maquette.photos_to_mesh", "maquette.import_capture"), "photos": ("maquette.image_to_mesh",)}
 
 
 class Sidebar:
@@ -47,8 +48,8 @@ def panel_of(recipe: type[Recipe], order: int) -> type:
             row.operator(f"maquette.reconstruct_{task}", icon="PLAY")
             if recipe.output == "field":
                 layout.operator("maquette.compare_methods", icon="SPREADSHEET")
-            if recipe.input in FROM_FILES:
-                layout.operator(FROM_FILES[recipe.input], icon="IMPORT")
+            for operator in FROM_FILES.get(recipe.input, ()):
+                layout.operator(operator, icon="IMPORT")
 
     if len(recipe.words()) > 1:
         TaskPanel.bl_parent_id = _family_id(recipe.words()[0])  # type: ignore[attr-defined]
@@ -102,8 +103,19 @@ def scene_summary(scene: bpy.types.Scene, recipe: Recipe) -> dict[str, int]:
     """What can be told of the input at every redraw: of a capture, the number of cameras and the views' size."""
     if recipe.input != "capture":
         return {}
+    values = recipe.to_json()
+    if values.get("views") == "folder":
+        count = _files_in(bpy.path.abspath(values["photos"]))
+        return {"views": count, "pixels": count * values["resolution"] ** 2, "unposed": count}
     count = sum(o.type == "CAMERA" for o in scene.objects)
-    return {"views": count, "pixels": count * recipe.to_json()["size"] ** 2}
+    return {"views": count, "pixels": count * values["size"] ** 2}
+
+
+def _files_in(folder: str) -> int:
+    try:
+        return len(os.listdir(folder)) if folder else 0
+    except OSError:
+        return 0
 
 
 def duration(seconds: float) -> str:

@@ -51,9 +51,11 @@ class Capture(Recipe):
                          unit="px", min=0, max=8192)
     model: str = param("", "Weights of NeRF to begin with, for the method nerf: a .safetensors file of networks that "
                            "were trained in the views' world", advanced=True)
-    views: Literal["rendered", "photos"] = param(
+    views: Literal["rendered", "photos", "folder"] = param(
         "rendered", "Where a Blender scene's views come from: Cycles renders what the cameras see, "
-                    "or each camera's background image is its photo", group="Views")
+                    "each camera's background image is its photo, or photos in a folder, whose cameras are found and "
+                    "come into the scene with the mesh", group="Views")
+    photos: str = param("", "The folder of photos, for views from a folder", group="Views")
     subject: str = param(
         "", "Collection whose objects are captured, the others only light the scene; empty is everything "
             "that renders", group="Views")

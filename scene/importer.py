@@ -21,15 +21,35 @@ def import_capture(scene: bpy.types.Scene, path: Path) -> tuple[bpy.types.Collec
     Returns it with the reader's warnings; InputError from the reader where the files are no capture.
     """
     capture = read_capture(path)
-    collection = bpy.data.collections.new(fitting_name(path.parent.name if path.suffix else path.name))
+    collection = insert_capture(scene, capture, path.parent.name if path.suffix else path.name)
+    scene.camera = collection.objects[0]
+    _fit_render(scene, capture)
+    return collection, capture.warnings
+
+
+def insert_found_cameras(scene: bpy.types.Scene, capture: Capture, made: bpy.types.Object) -> None:
+    """The cameras that were found for photos, as children of what was made of these: they go where it goes.
+
+    They become the scene's view only where it has none.
+    """
+    folder = Path(capture.views[0].picture).parent.name
+    collection = insert_capture(scene, capture, folder or f"{made.name} cameras")
+    for thing in collection.objects:
+        thing.parent = made
+    if scene.camera is None:
+        scene.camera = collection.objects[0]
+        _fit_render(scene, capture)
+
+
+def insert_capture(scene: bpy.types.Scene, capture: Capture, name: str) -> bpy.types.Collection:
+    """A new collection with the capture's cameras, their pictures behind them, and its sparse points."""
+    collection = bpy.data.collections.new(fitting_name(name))
     scene.collection.children.link(collection)
     for view in capture.views:
         collection.objects.link(_camera(view, capture.folder))
-    scene.camera = collection.objects[0]
     if capture.points is not None and len(capture.points):
         points.insert(capture.points, fitting_name(f"{collection.name} points"), collection)
-    _fit_render(scene, capture)
-    return collection, capture.warnings
+    return collection
 
 
 def _camera(view: View, folder: Path) -> bpy.types.Object:

@@ -11,12 +11,16 @@ import bpy
 import numpy as np
 
 from ..formats import capture
+from ..formats.cameras import FEWEST_VIEWS
+from ..formats.folder import has_cameras
 from ..formats.mesh import write_npz
 from ..formats.model import take_model
 from ..formats.photos import copied, write_list
 from ..formats.pictures import PICTURE
 from ..formats.shapes import write_shapes
+from ..formats.unposed import find_photos, gather_unposed
 from ..recipes import InputError, Recipe
+from ..recipes.capture import Capture as CaptureRecipe
 from ..recipes.image import Image as ImageRecipe
 from ..recipes.shape_interpolate import ShapeInterpolate
 from . import bounds, fields, images, meshes, photos, solids, texturing, views, volumes
@@ -77,13 +81,36 @@ def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress
 
 # ---- capture: what the scene's cameras see, or their photos ------------------------------------------------------
 
-def are_photos(recipe: Recipe) -> bool:
-    return recipe.to_json()["views"] == "photos"
+def views_from(recipe: Recipe) -> str:
+    return recipe.to_json()["views"]
+
+
+def photo_folder(recipe: Recipe) -> Path:
+    """The folder of photos whose cameras are to be found."""
+    chosen = recipe.to_json()["photos"]
+    folder = Path(bpy.path.abspath(chosen))
+    if not chosen or not folder.is_dir():
+        raise InputError(f"photos: {chosen} is not a folder; choose another" if chosen else
+                         "photos: no folder is chosen; choose one at Photos")
+    return folder
+
+
+def unposed_photos(recipe: Recipe) -> list[Path]:
+    folder = photo_folder(recipe)
+    if has_cameras(folder):
+        raise InputError(f"photos: {folder} states its cameras; use Import Capture, then the views Photos")
+    found = find_photos([folder])
+    if len(found) < FEWEST_VIEWS:
+        raise InputError(f"photos: {folder} holds {len(found)}; choose a folder with {FEWEST_VIEWS} or more (better 30) of "
+                         "one scene, taken while walking around it")
+    return found
 
 
 def capture_ready(context: bpy.types.Context, recipe: Recipe) -> None:
     bounds.box(context.scene, recipe)
-    if are_photos(recipe):
+    if views_from(recipe) == "folder":
+        photo_folder(recipe)
+    elif views_from(recipe) == "photos":
         photos.photographed(context.scene)
     else:
         views.subject_collection(context.scene, recipe.to_json()["subject"])
@@ -92,7 +119,11 @@ def capture_ready(context: bpy.types.Context, recipe: Recipe) -> None:
 
 def capture_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
     scene = context.scene
-    if are_photos(recipe):
+    if views_from(recipe) == "folder":
+        assert isinstance(recipe, CaptureRecipe)
+        count, side = len(unposed_photos(recipe)), recipe.longest_side()
+        return {"views": count, "pixels": count * side**2, "unposed": count}
+    if views_from(recipe) == "photos":
         found = photos.photographed(scene)
         return {"views": len(found), "pixels": sum(image.size[0] * image.size[1] for _, image in found)}
     views.check(scene, recipe)
@@ -102,7 +133,10 @@ def capture_summary(context: bpy.types.Context, recipe: Recipe) -> Summary:
 
 
 def gather_capture(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress: Progress) -> None:
-    if are_photos(recipe):
+    if views_from(recipe) == "folder":
+        gather_unposed([photo_folder(recipe)], unposed_photos(recipe), folder)
+        return
+    if views_from(recipe) == "photos":
         gathered = photos.gather(context.scene, folder)
     else:
         gathered = views.render(context.scene, recipe, folder, on_progress)
@@ -288,7 +322,8 @@ def nothing(context: bpy.types.Context, recipe: Recipe) -> dict[str, Any]:
 
 
 SOURCES = {
-    "capture": Source(capture_ready, capture_summary, gather_capture, is_slow=lambda recipe: not are_photos(recipe)),
+    "capture": Source(capture_ready, capture_summary, gather_capture,
+                      is_slow=lambda recipe: views_from(recipe) == "rendered"),
     "pictured": Source(pictured_ready, pictured_summary, gather_pictured,
                        origin=lambda context, recipe: {"sources": [texturing.active(context).name]}),
     "volume": Source(volume_ready, volume_summary, gather_volume,

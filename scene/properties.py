@@ -25,7 +25,8 @@ def _shapes_of_model(settings: Any, context: bpy.types.Context, typed: str) -> l
     return [name for name in names if typed.lower() in name.lower()]
 
 
-# Texts that are suggested while they are typed, by the parameter's name.
+FOLDERS = ("photos",)  # texts that are chosen as a folder, by the parameter's name
+# Texts that are suggested while they are typed.
 SUGGESTED = {"start": _shapes_of_model, "end": _shapes_of_model, "like": _shapes_of_model}
 
 
@@ -40,6 +41,8 @@ def blender_property(parameter: Parameter) -> Any:
     if parameter.type is str:
         if parameter.name in SUGGESTED:
             common["search"] = SUGGESTED[parameter.name]
+        if parameter.name in FOLDERS:
+            common["subtype"] = "DIR_PATH"
         return bpy.props.StringProperty(**common)
     units = INT_UNITS if parameter.type is int else FLOAT_UNITS
     common |= units.get(parameter.unit, {})

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import bpy
 
+from ..formats import capture as captures
 from ..formats import morph as morphs
 from ..formats import objects as formats_objects
 from ..formats import pictured, renders
@@ -18,7 +19,7 @@ from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
 from ..recipes import InputError, recipe_of, tasks
-from . import comparison, images, meshes, morph, objects, properties, texturing, volumes
+from . import comparison, images, importer, meshes, morph, objects, properties, texturing, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -140,6 +141,8 @@ def _insert_mesh(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.
     else:
         target = meshes.new_object(mesh, _name(job.report()), _collection(scene))
         _place(scene, job, target)
+        if (job.output / captures.FILE).exists() and "compared" not in job.target:
+            importer.insert_found_cameras(scene, captures.read(job.output / captures.FILE), target)
         if "compared" in job.target:
             report = job.report()
             comparison.lay_out(scene, target, job.target.get("input_of", job.path.name), report["recipe"]["method"],

@@ -221,6 +221,8 @@ def test_a_grey_button_says_why(blender: Blender, monkeypatch: pytest.MonkeyPatc
     for camera in blender.scene.objects:
         camera.data = blender.make("Camera")
     assert "none of 4 cameras has a picture" in blender.fake.poll("maquette.reconstruct_capture")[1]
+    blender.scene.maquette.capture.views = "folder"
+    assert blender.fake.poll("maquette.reconstruct_capture")[1].startswith("photos: no folder is chosen")
     assert "select" in blender.fake.poll("maquette.reconstruct_voxels")[1].lower()
     monkeypatch.setattr(blender.part("jobs.backend"), "find_backend_python", refuse(blender, "python: no torch here"))
     blender.part("operators.environment")._found.clear()

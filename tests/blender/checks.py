@@ -271,6 +271,31 @@ def check_an_imported_capture_is_gathered_as_it_was_read() -> None:
         assert (gathered.folder / after.picture).read_bytes() == (read.folder / before.picture).read_bytes()
 
 
+def check_photos_of_a_folder_become_a_mesh_with_the_cameras_that_took_them() -> None:
+    scene = bpy.context.scene
+    write_capture(FOLDER / "walk").unlink()
+    assert not bpy.ops.maquette.reconstruct_capture.poll()
+    assert bpy.ops.maquette.photos_to_mesh(directory=str(FOLDER / "walk")) == {"FINISHED"}
+    made = next(o for o in scene.objects if "maquette_job" in o)
+    cameras = sorted((o for o in scene.objects if o.type == "CAMERA"), key=lambda o: o.name)
+    assert [o.name for o in cameras] == ["photo0", "photo1", "photo2", "photo3"] and scene.camera == cameras[0]
+    assert scene.render.resolution_x == 40 and cameras[0].users_collection[0].name == "walk"
+    for camera in cameras:
+        image = camera.data.background_images[0].image
+        assert Path(bpy.path.abspath(image.filepath)) == FOLDER / "walk" / f"{camera.name}.png", "the user's own file"
+    made.location = (0, 0, 5)
+    bpy.context.view_layer.update()
+    assert tuple(cameras[2].matrix_world.translation) == (2, 0, 5), "cameras go where the mesh goes"
+    bpy.context.view_layer.objects.active = made
+    assert bpy.ops.maquette.reconstruct_again() == {"FINISHED"}
+    assert sum(o.type == "CAMERA" for o in scene.objects) == 4
+    settings = scene.maquette.capture
+    assert (settings.views, settings.photos) == ("folder", str(FOLDER / "walk"))
+    assert bpy.ops.maquette.reconstruct_capture.poll()
+    settings.photos = str(FOLDER / "nowhere")
+    assert not bpy.ops.maquette.reconstruct_capture.poll()
+
+
 def check_cameras_without_a_photo_are_skipped_and_counted() -> None:
     gather = part("scene.photos").gather
     add_camera((3, 3, 3), "Bare")

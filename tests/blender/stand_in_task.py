@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...formats import capture as captures
-from ...formats import fields
+from ...formats import fields, unposed
 from ...formats.mesh import Mesh, write_npz
 from ..context import Context
 from ..fields import stored
@@ -19,7 +19,8 @@ STEPS, STEP_SECONDS = 60, 0.1
 
 
 def run(context: Context) -> None:
-    capture = captures.read(context.input / captures.FILE)
+    capture = around(context) if (context.input / unposed.FILE).exists() else captures.read(
+        context.input / captures.FILE)
     assert all((context.input / view.picture).is_file() for view in capture.views)
     context.stage("Training", 0.9)
     for step in range(STEPS):
@@ -32,6 +33,20 @@ def run(context: Context) -> None:
     write_npz(cube(), context.output / "mesh.npz")
     stored.save(field(), context.output / fields.FILE)
     context.report["views"] = {"train": len(capture.views), "test": 0}
+
+
+def around(context: Context) -> captures.Capture:
+    """Cameras for photos that have none: on a line, each a metre further."""
+    listed = unposed.read(context.input / unposed.FILE)
+    views = []
+    for number, photo in enumerate(listed.photos):
+        pose = np.eye(4)
+        pose[0, 3] = number
+        camera = captures.Camera(photo.width, photo.height, 50.0, 50.0, photo.width / 2, photo.height / 2)
+        views.append(captures.View(photo.name, camera, pose, photo.picture))
+    capture = captures.Capture(listed.folder, tuple(views), points=np.zeros((5, 3)))
+    captures.write(listed.at_their_sources(capture), context.output / captures.FILE)
+    return capture
 
 
 def field() -> SurfaceField:
