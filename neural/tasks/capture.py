@@ -98,6 +98,9 @@ def _capture(context: Context) -> captures.Capture:
     photos = context.input / unposed.FILE
     if not photos.exists():
         return captures.read(context.input / captures.FILE)
+    if context.recipe.to_json()["bounds"]:
+        raise InputError("bounds: photos whose cameras are yet to be found have no world to put a box in; leave it empty, "
+                         "then capture again from the cameras that come with the mesh")
     with _timed(context, "find_cameras"):
         context.stage("Finding the cameras", 0.03)
         listed = unposed.read(photos)
