@@ -4,7 +4,7 @@
     python benchmarks/surfaces.py [--scenes spot crate …] [--method surface] [--seconds 300] [--without-alpha]
                                   [--folder FOLDER] [--json OUT]
 
-Each scene of `surface_scenes.py` is rendered once by Blender into FOLDER (the user's cache by default), 50 views of
+Each scene of `_surface_scenes.py` is rendered once by Blender into FOLDER (the user's cache by default), 50 views of
 256². F-scores are those of `neural.evaluation.metrics`, with recall over the surface that some camera sees. The mesh
 is as it is extracted, before decimation and without repair. `--without-alpha` lays the views over a grey and forgets
 alpha.
@@ -34,7 +34,7 @@ from maquette.neural.meshing.clean import remove_floaters, remove_inner_shells
 from maquette.neural.meshing.marching_cubes import marching_cubes
 from maquette.neural.training.fit import fit
 from maquette.recipes.capture import Capture
-from surface_scenes import SCENES
+from _surface_scenes import SCENES
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 GREY = 0.5
@@ -76,7 +76,7 @@ def rendered(name: str, folder: Path) -> Path:
         return place / "input"
     blender = backend.find_blender()
     place.mkdir(parents=True, exist_ok=True)
-    script = Path(__file__).with_name("surface_scenes.py")
+    script = Path(__file__).with_name("_surface_scenes.py")
     with open(place / "log.txt", "wb") as log:
         subprocess.run([*blender, script, "--", name, DATA, place / "scene.blend"], stdout=log, stderr=log, check=True)
     asked = place / "recipe.json"

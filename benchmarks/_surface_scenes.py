@@ -1,6 +1,6 @@
 """A scene for the benchmark of surfaces: one object in a studio, seen by cameras all around it. Needs bpy.
 
-    BLENDER_PYTHON surface_scenes.py NAME DATA OUT.blend
+    BLENDER_PYTHON _surface_scenes.py NAME DATA OUT.blend
 
 NAME is one of SCENES, DATA the folder with `meshes` and `corpus`. The object is scaled to a diagonal of one metre.
 """
