@@ -126,8 +126,7 @@ class SurfaceField:
 
     def render(self, fx: float, fy: float, cx: float, cy: float, width: int, height: int,
                world_from_camera: np.ndarray) -> Rendered:
-        """See `Field.render`."""
-        self.refresh()
+        """See `Field.render`; after a change of the rows `refresh` comes first."""
         camera = Camera(fx, fy, cx, cy, np.asarray(world_from_camera, np.float64))
         parts = []
         for rays, axial in picture_rays(camera, width, height, self.lattice, self.rows.sdf.device):

@@ -145,11 +145,14 @@ class SurfaceTrainer:
 
     def field(self) -> Field:
         """See `Trainer.field`."""
-        return self._density.field() if self._surface is None else self._surface.field
+        if self._surface is None:
+            return self._density.field()
+        self._surface.field.refresh()
+        return self._surface.field
 
     def result(self) -> Field:
         """See `Trainer.result`."""
-        return self._start() if self._surface is None else self._surface.field
+        return self._start() if self._surface is None else self.field()
 
     def state(self) -> dict[str, Tensor]:
         """See `Trainer.state`."""
