@@ -163,6 +163,17 @@ def test_psnr_of_a_constant_error():
     assert psnr(picture, picture) == 100
 
 
+def test_pixels_that_do_not_count_change_neither_psnr_nor_ssim():
+    truth = np.random.default_rng(0).random((32, 40, 3))
+    where = np.zeros((32, 40), bool)
+    where[:, :20] = True
+    spoilt = np.where(where[..., None], truth, 0)
+    assert psnr(spoilt, truth, where) == 100 and ssim(spoilt, truth, where) == pytest.approx(1)
+    assert psnr(truth + 0.1 * where[..., None], truth, where) == pytest.approx(20)
+    worse = np.where(where[..., None], 1 - truth, truth)
+    assert ssim(worse, truth, where) < ssim(worse, truth) < 1
+
+
 def test_ssim_equals_the_well_kept_librarys():
     metrics = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed")
     rng = np.random.default_rng(0)

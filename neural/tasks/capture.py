@@ -138,7 +138,10 @@ def _write_poses(context: Context, views: list[PosedPicture]) -> None:
 
 def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],
              prefix: str = "") -> dict[str, np.ndarray]:
-    """Render the held-out views over white; report the means of their PSNR and SSIM, and the errors of their depth."""
+    """Render the held-out views over white; report the means of their PSNR and SSIM, and the errors of their depth.
+
+    Pixels that are not known do not count, nor does what a photo without alpha shows around a mesh.
+    """
     renderings: dict[str, np.ndarray] = {}
     scores, corrected, depths = [], [], [np.empty((0, 2), np.float32)]
     held_out = [v for v in views if v.split == "test"]
@@ -147,10 +150,11 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
         rendered = render(view.fx, view.fy, view.cx, view.cy, width, height, view.world_from_camera)
         renderings[view.name] = over_white(rendered.rgb_srgb, rendered.alpha)
         truth = over_white(view.rgba_srgb[..., :3], view.rgba_srgb[..., 3])
-        scores.append((psnr(renderings[view.name], truth), ssim(renderings[view.name], truth)))
+        counts = _counted(view, rendered.alpha, bool(prefix))
+        scores.append((psnr(renderings[view.name], truth, counts), ssim(renderings[view.name], truth, counts)))
         if "exposure" in context.report:
             rgb = in_exposure_of(view.rgba_srgb, np.dstack([rendered.rgb_srgb, rendered.alpha]))
-            corrected.append(psnr(over_white(rgb[..., :3], rendered.alpha), truth))
+            corrected.append(psnr(over_white(rgb[..., :3], rendered.alpha), truth, counts))
         depths.append(depth_pairs(view, rendered.depth))
         context.progress((i + 1) / len(held_out))
     if scores:
@@ -162,6 +166,12 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
     if len(pairs):
         context.report[f"{prefix}depth"] = depth_figures(pairs)
     return renderings
+
+
+def _counted(view: PosedPicture, alpha: np.ndarray, of_mesh: bool) -> np.ndarray:
+    known = np.ones(alpha.shape, bool) if view.weight is None else view.weight > 0
+    shown = known & (alpha > 0.5)
+    return shown if of_mesh and not view.has_alpha and shown.any() else known
 
 
 def over_white(rgb_premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
