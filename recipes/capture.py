@@ -68,7 +68,8 @@ class Capture(Recipe):
     depth: bool = param(False, "Begin the surface where the views' own depth says, if they come with depth: for deep "
                         "hollows that pictures alone do not show", group="Views",
                         advanced=True)
-    refine_poses: bool = param(False, "Move the cameras until their photos agree, where poses are off by a few pixels",
+    refine_poses: bool = param(False, "Before training, move the cameras until what matches in the pictures meets in "
+                               "points (bundle adjustment), where poses are off by a degree or so",
                                group="Views", advanced=True)
     hold_out: int = param(8, "Every n-th view is held out to measure quality where the input names no test "
                              "views, 0 for none", min=0, max=1000, group="Views", advanced=True)

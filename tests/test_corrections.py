@@ -122,7 +122,7 @@ def test_exposures_are_told_and_taken_away(ball):
     for truth, now in zip(train, corrections.pictures, strict=True):
         assert np.abs(now.rgba_srgb - exposed(truth.rgba_srgb, mean)).max() < 0.02
     report, warnings = {}, []
-    corrections.tell(report, warnings.append, Known(pictures))
+    corrections.tell(report, warnings.append)
     assert report["exposure"][train[3].name] == pytest.approx(gains[3], abs=0.02) and not warnings
 
 
@@ -131,9 +131,9 @@ def test_one_exposure_is_left_alone_to_the_bit(ball):
     corrections = Corrections(pictures, SECONDS)
     corrections.look(Known(pictures), 0.5)
     report, warnings = {}, []
-    corrections.tell(report, warnings.append, Known(pictures))
+    corrections.tell(report, warnings.append)
     assert report == {} and warnings == []
-    applied = corrections.applied(pictures, Known(pictures))
+    applied = corrections.applied(pictures)
     assert all(a.rgba_srgb is p.rgba_srgb for a, p in zip(applied, pictures, strict=True))
 
 
@@ -149,10 +149,10 @@ def test_a_photo_that_shows_another_thing_counts_for_nothing_and_is_named(ball):
     assert (corrections.weight == 1).all()  # too early to tell
     corrections.look(Known(pictures), 0.5)
     report, warnings = {}, []
-    corrections.tell(report, warnings.append, Known(pictures))
+    corrections.tell(report, warnings.append)
     assert report["weights"] == {"5.png": 0.0}
     assert len(warnings) == 1 and "1 of 21" in warnings[0] and "5.png" in warnings[0]
-    assert [p.name for p in pictures if p.name != "5.png"] == [p.name for p in corrections.applied(taken, Known(pictures))]
+    assert [p.name for p in pictures if p.name != "5.png"] == [p.name for p in corrections.applied(taken)]
 
 
 def test_pixels_take_corrected_colours_cameras_and_weights(ball):

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-import cv2
 import numpy as np
 
+from .matching import features, rigid_matches
 from .posed import PosedPicture
 
-LONGEST = 640  # pixels: larger pictures are reduced for this
 VIEWS = 16  # are compared with each other, evenly from all
 FEATURES = 800
-RATIO = 0.75  # of the best match's distance to the second best's (Lowe 2004, section 7.1)
-WITHIN = 1.5  # pixels from the epipolar line of the fundamental matrix that fits the matches best
 FEWEST = 24  # matches on which two pictures agree
 
 
@@ -25,44 +22,21 @@ def epipolar_errors(pictures: Sequence[PosedPicture]) -> np.ndarray:
     pictures that do not overlap say nothing and the cameras have no part in the choice. Empty where nothing matches.
     """
     chosen = [pictures[n] for n in np.unique(np.linspace(0, len(pictures) - 1, VIEWS).round().astype(int))]
-    found = [_features(p) for p in chosen]
+    found = [features(p, FEATURES) for p in chosen]
     errors = [np.zeros(0)]
     for a, b in combinations(range(len(chosen)), 2):
-        first, second = _matches(found[a], found[b])
-        if len(first):
-            longest = max(*chosen[a].rgba_srgb.shape[:2], *chosen[b].rgba_srgb.shape[:2])
-            errors.append(_sampson(first, second, _fundamental(chosen[a], chosen[b])) / longest)
+        first, second = rigid_matches(found[a], found[b], FEWEST)
+        errors.append(sampson_distances(chosen[a], found[a][0][first], chosen[b], found[b][0][second]))
     return np.concatenate(errors)
 
 
-def _features(picture: PosedPicture) -> tuple[np.ndarray, np.ndarray | None]:
-    """Places (N, 2) in the picture's own pixels, corner of the first at 0, and descriptors."""
-    rgba = picture.rgba_srgb
-    grey = (255 * (rgba[..., :3].mean(-1) + 0.5 * (1 - rgba[..., 3])).clip(0, 1)).astype(np.uint8)
-    scale = min(1.0, LONGEST / max(grey.shape))
-    if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    points, descriptors = cv2.SIFT.create(FEATURES).detectAndCompute(grey, None)
-    places = (np.array([p.pt for p in points], np.float64).reshape(-1, 2) + 0.5) / scale
-    return places, descriptors
+def sampson_distances(a: PosedPicture, in_a: np.ndarray, b: PosedPicture, in_b: np.ndarray) -> np.ndarray:
+    """How far places (M, 2) in two pictures that belong together are from where the cameras have them, (M,).
 
-
-def _matches(a: tuple, b: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Places (M, 2) in both that belong together; M is 0 where too few do."""
-    none = np.zeros((0, 2)), np.zeros((0, 2))
-    if min(len(a[0]), len(b[0])) < FEWEST:
-        return none
-    product = -2 * a[1] @ b[1].T + np.square(a[1]).sum(1)[:, None] + np.square(b[1]).sum(1)
-    best = product.argmin(1)
-    two = np.sqrt(np.maximum(np.partition(product, 1, axis=1)[:, :2], 0))
-    kept = (two[:, 0] < RATIO * two[:, 1]) & (product.argmin(0)[best] == np.arange(len(best)))
-    first, second = a[0][kept], b[0][best[kept]]
-    if len(first) < FEWEST:
-        return none
-    _, agree = cv2.findFundamentalMat(first, second, cv2.USAC_DEFAULT, WITHIN, 0.999, 2000)
-    if agree is None or agree.sum() < FEWEST:
-        return none
-    return first[agree[:, 0] > 0], second[agree[:, 0] > 0]
+    As a share of the pictures' longest side, to first order (Sampson 1982).
+    """
+    longest = max(*a.rgba_srgb.shape[:2], *b.rgba_srgb.shape[:2])
+    return _sampson(in_a, in_b, _fundamental(a, b)) / longest
 
 
 def _fundamental(a: PosedPicture, b: PosedPicture) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .matching import LONGEST, features, matches
+from .matching import LONGEST, features, matches, neighbours
 from .posed import PosedPicture
 
 NEIGHBOURS = 5  # pictures that each is matched with: those that look most alike
@@ -18,7 +18,7 @@ def sparse_points(pictures: Sequence[PosedPicture]) -> np.ndarray:
     """Points (N, 3) in the world that two pictures show at places that agree with their cameras."""
     found = [features(p) for p in pictures]
     parts = [np.zeros((0, 3))]
-    for a, b in _pairs(pictures):
+    for a, b in neighbours(pictures, NEIGHBOURS):
         first, second = matches(found[a][1], found[b][1])
         parts.append(triangulated(pictures[a], found[a][0][first], pictures[b], found[b][0][second]))
     return np.concatenate(parts)
@@ -29,7 +29,7 @@ def triangulated(a: PosedPicture, in_a: np.ndarray, b: PosedPicture, in_b: np.nd
 
     A point lies in the middle between its two rays where they are closest.
     """
-    from_a, from_b = _directions(a, in_a), _directions(b, in_b)
+    from_a, from_b = directions(a, in_a), directions(b, in_b)
     origin_a, origin_b = a.world_from_camera[:3, 3], b.world_from_camera[:3, 3]
     across = np.cross(from_a, from_b)
     sine = np.square(across).sum(1)
@@ -43,18 +43,7 @@ def triangulated(a: PosedPicture, in_a: np.ndarray, b: PosedPicture, in_b: np.nd
     return points[fits]
 
 
-def _pairs(pictures: Sequence[PosedPicture]) -> list[tuple[int, int]]:
-    """Each picture with those next to it whose cameras look the same way."""
-    places = np.array([p.world_from_camera[:3, 3] for p in pictures])
-    ahead = np.array([-p.world_from_camera[:3, 2] for p in pictures])
-    apart = np.linalg.norm(places[:, None] - places, axis=-1)
-    cost = apart / max(np.median(apart), 1e-12) + 2 * (1 - ahead @ ahead.T)
-    np.fill_diagonal(cost, np.inf)
-    nearest = np.argsort(cost, axis=1)[:, :min(NEIGHBOURS, len(pictures) - 1)]
-    return sorted({(min(a, b), max(a, b)) for a, row in enumerate(nearest.tolist()) for b in row})
-
-
-def _directions(p: PosedPicture, places: np.ndarray) -> np.ndarray:
+def directions(p: PosedPicture, places: np.ndarray) -> np.ndarray:
     """Unit vectors (N, 3) in the world through places (N, 2) in a picture."""
     x, y = (places - (p.cx, p.cy)).T
     local = np.column_stack([x / p.fx, -y / p.fy, -np.ones(len(places))]) @ p.world_from_camera[:3, :3].T

@@ -16,6 +16,7 @@ from ...formats import fields, unposed
 from ...formats.model import FILE
 from ...formats.pictures import write_png
 from ...formats.mesh import Mesh, read_npz, write_npz
+from ...jobs.files import atomic_write
 from ...jobs.folder import OF_INPUT
 from ...recipes.capture import Capture
 from ...recipes.errors import InputError
@@ -28,6 +29,7 @@ from ..fields import stored
 from ..fields.common import Field, Rendered
 from ..geometry.agreement import agreeing, check_cameras
 from ..geometry.exposure import in_exposure_of
+from ..geometry.pose_refinement import Refined, refined_poses
 from ..geometry.posed import PosedPicture
 from ..geometry.views import load_views
 from ..meshing import raster
@@ -45,6 +47,7 @@ from ..training.fit import fit
 
 # Written by a gatherer that has the true surface: the meshes of a Blender scene whose views were rendered.
 ORIGINAL = "original.npz"
+REFINED = "poses.json"  # in the checkpoint
 
 
 def run(context: Context) -> None:
@@ -55,17 +58,20 @@ def run(context: Context) -> None:
     with _timed(context, "read"):
         context.stage("Reading views", 0.04)
         views, box, points = _views(context, capture, recipe)
+    if recipe.refine_poses:
+        with _timed(context, "refine_poses"):
+            context.stage("Refining the poses", 0.1)
+            views = _refined(context, views)
+    views = _checked(context, views)
     with _timed(context, "train"):
         context.stage("Training", 0.72)
         model = context.input / FILE
-        corrections = Corrections(views, recipe.seconds, recipe.refine_poses)
+        corrections = Corrections(views, recipe.seconds)
         field = fit(views, recipe, seed=context.seed, device=context.device, box=box, points=points,
                     model=model if model.exists() else None, corrections=corrections, checkpoint=context.checkpoint,
                     on_progress=context.progress, on_preview=context.preview)
-        views = corrections.applied(views, field)
-        corrections.tell(context.report, context.warn, field)
-        if recipe.refine_poses:
-            _write_poses(context, views)
+        views = corrections.applied(views)
+        corrections.tell(context.report, context.warn)
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
@@ -117,23 +123,37 @@ def _views(context: Context, capture: captures.Capture, recipe: Capture
     capture = captures.with_hold_out(capture, recipe.hold_out)
     for text in capture.warnings:
         context.warn(text)
-    views = load_views(capture, context.warn, recipe.longest_side(), context.progress)
-    if not (context.input / ORIGINAL).exists():  # A scene's own renders fit its cameras.
-        check_cameras(views, context.warn)
-    if not recipe.refine_poses:  # With poses that are off all outlines contradict each other.
-        views = agreeing(views, context.warn)
-    train = sum(v.split == "train" for v in views)
-    context.report["views"] = {"train": train, "test": len(views) - train}
-    return views, capture.box, capture.points
+    return load_views(capture, context.warn, recipe.longest_side(), context.progress), capture.box, capture.points
 
 
-def _write_poses(context: Context, views: list[PosedPicture]) -> None:
-    """The capture with the cameras as refined; its pictures stay where they are."""
-    poses = {v.name: v.world_from_camera for v in views}
+def _refined(context: Context, views: list[PosedPicture]) -> list[PosedPicture]:
+    """The views with their poses refined, which are found once for a job; output/ gets the capture with them."""
+    kept = context.checkpoint / REFINED
+    if kept.exists():
+        refined = Refined.from_json(kept.read_text(encoding="utf-8"))
+    else:
+        refined = refined_poses(views, context.progress)
+        atomic_write(kept, refined.to_json().encode())
+    if refined.warning:
+        context.warn(refined.warning)
+        return views
+    context.report["pose_refinement"] = refined.figures
+    poses = {v.name: pose for v, pose in zip(views, refined.poses, strict=True)}
     found = context.output / captures.FILE  # where the input had no cameras
     capture = captures.read(found if found.exists() else context.input / captures.FILE)
-    refined = tuple(replace(v, world_from_camera=poses.get(v.name, v.world_from_camera)) for v in capture.views)
-    captures.write(replace(capture, views=refined), context.output / captures.FILE)
+    moved = tuple(replace(v, world_from_camera=poses.get(v.name, v.world_from_camera)) for v in capture.views)
+    captures.write(replace(capture, views=moved), context.output / captures.FILE)
+    return [replace(v, world_from_camera=poses[v.name]) for v in views]
+
+
+def _checked(context: Context, views: list[PosedPicture]) -> list[PosedPicture]:
+    """The views that go together; says so where they, or their cameras, do not."""
+    if not (context.input / ORIGINAL).exists():  # A scene's own renders fit its cameras.
+        check_cameras(views, context.warn)
+    views = agreeing(views, context.warn)
+    train = sum(v.split == "train" for v in views)
+    context.report["views"] = {"train": train, "test": len(views) - train}
+    return views
 
 
 def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],

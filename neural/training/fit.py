@@ -19,7 +19,6 @@ from ..geometry.sparse_points import sparse_points
 from ..rendering.bounds import find_box
 from . import loop
 from .corrections import Corrected, Corrections
-from .poses import PosesFirst
 from .trainer import Startable, Trainer
 
 
@@ -42,22 +41,13 @@ def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device:
     train = [p for p in pictures if p.split == "train"]
     if points is None and not any(p.has_alpha for p in train):
         points = sparse_points(train)
+    box = find_box(pictures, points) if box is None else np.asarray(box, np.float64)
     method = import_module(f".{recipe.method}", __package__)
-
-    def begin(posed: Sequence[PosedPicture]) -> Trainer:
-        there = find_box(posed, points) if box is None else np.asarray(box, np.float64)
-        trainer: Trainer = method.make_trainer(posed, there, recipe, seed=seed, device=device, points=points)
-        if model is not None:
-            if not isinstance(trainer, Startable):
-                raise InputError(f"model: the method {recipe.method} begins with no weights; leave it out, or choose "
-                                 "nerf")
-            trainer.start_from(model)
-        return trainer
-
-    if recipe.refine_poses:
-        trainer: Trainer = PosesFirst(begin, train, box, recipe, seed=seed, device=device, points=points)
-    else:
-        trainer = begin(train)
+    trainer: Trainer = method.make_trainer(train, box, recipe, seed=seed, device=device, points=points)
+    if model is not None:
+        if not isinstance(trainer, Startable):
+            raise InputError(f"model: the method {recipe.method} begins with no weights; leave it out, or choose nerf")
+        trainer.start_from(model)
     if corrections is not None:
         trainer = Corrected(trainer, corrections)
     saved = loop.Checkpoint(checkpoint, recipe.to_json(), seed)

@@ -53,12 +53,12 @@ class GridTrainer:
     no alpha is known, the field is in all of space, and begins at the sparse `points` (N, 3), if there are any.
     `opaque` tells of world points (N, 3) whether the hull begins solid there, in place of thin fog that condenses:
     plain parts then stay as the silhouettes have them. The colours are those of all directions then, so that gloss
-    does not pass for depth. The hull is that of `outlines`, where they are given.
+    does not pass for depth.
     """
 
     def __init__(self, pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capture, *, seed: int,
                  device: torch.device, opaque: Callable[[np.ndarray], np.ndarray] | None = None,
-                 points: np.ndarray | None = None, outlines: Sequence[PosedPicture] | None = None):
+                 points: np.ndarray | None = None):
         self._box, self._resolution, self._seed = box, recipe.resolution, seed
         self._shell = 0.0 if any(p.has_alpha for p in pictures) else SHELL
         self._opaque = None if self._shell else opaque
@@ -69,7 +69,7 @@ class GridTrainer:
         self._stage, self._number = 0, 0
         self._rays: _RayTable | None = None  # found at the first step of a stage
         lattice = self._lattice()
-        occupied = seen_cells(pictures, lattice) if lattice.shell else visual_hull(outlines or pictures, lattice)
+        occupied = seen_cells(pictures, lattice) if lattice.shell else visual_hull(pictures, lattice)
         self._begin(GridField(lattice, torch.from_numpy(occupied).to(device), self._background))
         if lattice.shell:
             self._field.rows.table[:, 0] = _first_density(self._field, points)
