@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -156,3 +157,23 @@ def pictured() -> Callable[..., Any]:
                      pose)
 
     return batch
+
+
+@pytest.fixture
+def transforms(tmp_path: Path) -> Path:
+    """Four tiny views in a ring."""
+    import numpy as np
+    from PIL import Image
+
+    frames = []
+    for i in range(4):
+        turn = np.pi / 2 * i
+        x, z = np.array([-np.sin(turn), np.cos(turn), 0]), np.array([np.cos(turn), np.sin(turn), 0])
+        pose = np.eye(4)
+        pose[:3, :3] = np.column_stack((x, np.cross(z, x), z))
+        pose[:3, 3] = 3 * z
+        frames.append({"file_path": f"v{i}.png", "transform_matrix": pose.tolist()})
+        Image.fromarray(np.full((8, 8, 4), 255, np.uint8)).save(tmp_path / f"v{i}.png")
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({"camera_angle_x": 0.8, "frames": frames}))
+    return path

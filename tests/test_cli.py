@@ -13,28 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 Run = subprocess.CompletedProcess
-
-
-@pytest.fixture
-def transforms(tmp_path: Path) -> Path:
-    """Four tiny views in a ring."""
-    frames = []
-    for i in range(4):
-        turn = np.pi / 2 * i
-        x, z = np.array([-np.sin(turn), np.cos(turn), 0]), np.array([np.cos(turn), np.sin(turn), 0])
-        pose = np.eye(4)
-        pose[:3, :3] = np.column_stack((x, np.cross(z, x), z))
-        pose[:3, 3] = 3 * z
-        frames.append({"file_path": f"v{i}.png", "transform_matrix": pose.tolist()})
-        Image.fromarray(np.full((8, 8, 4), 255, np.uint8)).save(tmp_path / f"v{i}.png")
-    path = tmp_path / "transforms.json"
-    path.write_text(json.dumps({"camera_angle_x": 0.8, "frames": frames}))
-    return path
 
 
 class Maquette:

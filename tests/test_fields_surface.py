@@ -103,6 +103,14 @@ def test_a_ball_is_rendered_at_its_depth_with_its_normals():
     assert view.rgb_srgb[middle, middle] == pytest.approx([0.8, 0.5, 0.5], abs=0.01)
 
 
+def test_a_picture_does_not_find_the_seen_cells_anew(monkeypatch):
+    """It takes longer than the picture, and corrections look at all views."""
+    lattice = ball_lattice(20)
+    field = SurfaceField(lattice, ball_distances(lattice), 5.0, 1.0)
+    monkeypatch.setattr(field, "refresh", lambda: pytest.fail("the field is refreshed"))
+    field.render(SIDE, SIDE, SIDE / 2, SIDE / 2, SIDE, SIDE, look_from([1.0, 0.0, 0.0]))
+
+
 def test_a_refined_field_keeps_surface_and_colours():
     lattice = ball_lattice(20)
     field = SurfaceField(lattice, ball_distances(lattice), 5.0, 1.0)

@@ -67,6 +67,16 @@ def test_pixels_outside_an_undistorted_picture_and_views_without_depth_do_not_co
     assert len(depth_pairs(replace(view, depth=None), np.full((1, 2), 3.0))) == 0
 
 
+def test_around_a_mesh_a_photo_without_alpha_does_not_count_and_unknown_pixels_never_do():
+    covered = np.array([[1.0, 0.0, 1.0]], np.float32)
+    photo = PosedPicture("", np.ones((1, 3, 4), np.float32), 1, 1, 0, 0, np.eye(4), has_alpha=False,
+                         weight=np.array([[1.0, 1.0, 0.0]]))
+    assert task._counted(photo, covered, of_mesh=True).tolist() == [[True, False, False]]
+    assert task._counted(photo, covered, of_mesh=False).tolist() == [[True, True, False]]
+    assert task._counted(replace(photo, has_alpha=True), covered, of_mesh=True).tolist() == [[True, True, False]]
+    assert task._counted(photo, 0 * covered, of_mesh=True).tolist() == [[True, True, False]]
+
+
 def test_only_the_sides_towards_a_camera_are_visible():
     points = np.array([[0.5, 0.1, 0.2], [-0.5, 0.1, 0.2], [0.0, 0.0, 0.5], [0.2, 0, 0]])  # three sides and within
     from_right, from_above = (seen_from(box(0.5), eye) for eye in ((3, 0, 0), (0, 0, 3)))
