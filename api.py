@@ -161,6 +161,17 @@ def check_writable(path: Path) -> None:
 
 
 def target_of(request: Request) -> dict[str, Any]:
+    """Where the result goes, and which Blender the job has to take where one is known."""
+    blender = request.blender or (_this_blender() if request.is_of_open_scene() else "")
+    return ({"blender": blender} if blender else {}) | _place_of(request)
+
+
+def _this_blender() -> str:
+    from .scene import compat
+    return compat.program()
+
+
+def _place_of(request: Request) -> dict[str, Any]:
     if request.out is None:
         return {}
     out, scene = request.out.absolute(), _scene_of(request)
@@ -168,8 +179,7 @@ def target_of(request: Request) -> dict[str, Any]:
                               "overwrite": request.overwrite}
     if out.suffix.lower() not in _BY_BLENDER:
         return target | {"files": out.name}
-    return target | ({"into": str(scene)} if scene and out.suffix.lower() == ".blend" else {}) | (
-        {"blender": request.blender} if request.blender else {})
+    return target | ({"into": str(scene)} if scene and out.suffix.lower() == ".blend" else {})
 
 
 def _scene_of(request: Request) -> Path | None:

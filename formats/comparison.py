@@ -13,6 +13,7 @@ from typing import Any
 COLUMNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("seconds", ("seconds", "train"), "{:.0f}"), ("psnr_db", ("psnr_db",), "{:.2f}"), ("ssim", ("ssim",), "{:.3f}"),
     ("mesh_psnr_db", ("mesh_psnr_db",), "{:.2f}"), ("mesh_ssim", ("mesh_ssim",), "{:.3f}"),
+    ("blender_psnr_db", ("blender_psnr_db",), "{:.2f}"), ("blender_ssim", ("blender_ssim",), "{:.3f}"),
     ("faces", ("mesh", "faces"), "{:,}"), ("open_edges", ("mesh", "open_edges"), "{:,}"),
     ("f_score_0.5%", ("truth", "f_score", "0.5%"), "{:.3f}"), ("f_score_1%", ("truth", "f_score", "1%"), "{:.3f}"),
     ("normal_consistency", ("truth", "normal_consistency"), "{:.3f}"))

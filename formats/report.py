@@ -45,9 +45,13 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("time", _seconds(seconds["total"]) + (f" ({parts})" if parts else "")))
     if "peak_mb" in memory:
         found.append(("memory", f"{memory['peak_mb']} MB"))
-    if "psnr_db" in report:
-        ssim = f", SSIM {report['ssim']:.4f}" if "ssim" in report else ""
-        found.append(("held-out views" if "views" in report else "fit", f"PSNR {report['psnr_db']:.2f} dB{ssim}"))
+    for name, prefix in (("held-out views" if "views" in report else "fit", ""), ("views of the mesh", "mesh_"),
+                         (f"in Blender {report.get('blender_version')}", "blender_")):
+        if f"{prefix}psnr_db" in report:
+            ssim = f", SSIM {report[f'{prefix}ssim']:.4f}" if f"{prefix}ssim" in report else ""
+            found.append((name, f"PSNR {report[f'{prefix}psnr_db']:.2f} dB{ssim}"))
+    if "blender_unchecked" in report:
+        found.append(("in Blender", f"not checked ({report['blender_unchecked']})"))
     for name, key in (("depth of the field", "depth"), ("depth of the mesh", "mesh_depth")):
         if key in report:
             depth = report[key]

@@ -61,8 +61,8 @@ def find_blender(explicit: str | Path | None = None) -> list[str]:
         return [str(made[-1])]
     program = shutil.which("blender")
     if program is None:
-        raise InputError("blender: none was found to read or write .blend and .vdb files; name one by --blender or "
-                         "MAQUETTE_BLENDER, or put it on the PATH")
+        raise InputError("blender: this needs one and none was found; name one by --blender or MAQUETTE_BLENDER, or "
+                         "put it on the PATH")
     return _script_words(program)
 
 

@@ -22,6 +22,7 @@ class Context(Protocol):
     input: Path  # folder
     output: Path  # folder
     checkpoint: Path  # folder; jobs that share an input share what is in its `jobs.folder.OF_INPUT`
+    blender: str  # the program that the job names where a Blender is wanted; empty for whichever is found
     report: dict[str, Any]  # the task adds its figures (design: the report); the worker adds the rest
 
     def stage(self, name: str, upto: float) -> None:

@@ -45,6 +45,7 @@ class Running:
         self.seed = int(job.description["seed"])
         self.device = device
         self.input, self.output, self.checkpoint = job.input, job.output, job.checkpoint
+        self.blender = str(job.target.get("blender", ""))
         self.report: dict[str, Any] = {}
         self.warnings: list[str] = []
         self._job, self._stop = job, stop
@@ -301,6 +302,7 @@ class Following:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         self.input, self.output, self.checkpoint = job.input, job.output, job.checkpoint
+        self.blender = ""
         self.report: dict[str, Any] = {}
 
     def stage(self, name: str, upto: float) -> None: ...

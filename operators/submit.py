@@ -15,7 +15,7 @@ import bpy
 from ..jobs import files, process, queue, run, store
 from ..jobs.folder import Job, Status
 from ..recipes import InputError, MaquetteError, Recipe
-from ..scene import inputs
+from ..scene import compat, inputs
 from . import environment
 
 SCRIPT = Path(__file__).with_name("headless.py")
@@ -77,7 +77,8 @@ def _new_job(context: bpy.types.Context, recipe: Recipe, replaces: str,
     """A job whose folder is removed where its input cannot be gathered."""
     summary = inputs.source(recipe).summary(context, recipe)
     path = store.new_job_path(recipe.task())
-    target: dict[str, Any] = {"scene": context.scene.name, "replaces": replaces, **(more or {})}
+    target: dict[str, Any] = {"scene": context.scene.name, "replaces": replaces, "blender": compat.program(),
+                              **(more or {})}
     try:
         yield Job.create(path, recipe, device=environment.device(context), summary=summary,
                          target=target | inputs.source(recipe).origin(context, recipe))

@@ -106,7 +106,8 @@ class MAQUETTE_PT_result(Sidebar, bpy.types.Panel):
         column.label(text=thing.name, icon="MESH_DATA")
         if SLIDER in thing:
             column.prop(thing, f'["{SLIDER}"]', slider=True)
-        for name, value in recipe_rows(thing.get("maquette_recipe", "")):
+        rows = figure_rows(thing.get("maquette_figures", "")) + recipe_rows(thing.get("maquette_recipe", ""))
+        for name, value in rows:
             row = column.split(factor=0.4)
             row.alignment = "RIGHT"
             row.label(text=name)
@@ -142,6 +143,16 @@ def comparison_rows(text: str) -> list[tuple[str, str]]:
                  "mesh_psnr_db"), ("{faces:,} faces", "faces")]
         return [(figures["method"], ", ".join(shown.format(**figures) for shown, name in known if name in figures))]
     except (TypeError, ValueError, KeyError):
+        return []
+
+
+def figure_rows(text: str) -> list[tuple[str, str]]:
+    """How near a result comes to the pictures that were held out; none where that cannot be read."""
+    known = (("Field", "psnr_db"), ("Mesh", "mesh_psnr_db"), ("Mesh in Blender", "blender_psnr_db"))
+    try:
+        figures = json.loads(text)
+        return [(name, f"{figures[key]:.1f} dB") for name, key in known if key in figures]
+    except (TypeError, ValueError):
         return []
 
 

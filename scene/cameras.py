@@ -67,6 +67,13 @@ def to_blender(camera: Camera, data: bpy.types.Camera) -> None:
     data[LENS_KEY] = json.dumps(rest)
 
 
+def fit_render(scene: bpy.types.Scene, camera: Camera) -> None:
+    """Give a scene's renders the size of a camera's pictures and the proportions of their pixels."""
+    render, aspect = scene.render, camera.fx / camera.fy
+    render.resolution_x, render.resolution_y, render.resolution_percentage = camera.width, camera.height, 100
+    render.pixel_aspect_x, render.pixel_aspect_y = (1.0, aspect) if aspect >= 1 else (1.0 / aspect, 1.0)
+
+
 def stored_lens(data: bpy.types.Camera) -> dict[str, Any]:
     """What `to_blender` left in the custom property; empty where the camera was not imported."""
     try:

@@ -10,17 +10,20 @@ import bpy
 from ..formats import comparison
 from .compat import fitting_name
 
-# On the collection and its objects: the name of the job whose input all methods took. On an object: its figures.
-COMPARISON_KEY = "maquette_comparison"
-FIGURES_KEY = "maquette_figures"
+COMPARISON_KEY = "maquette_comparison"  # on the collection and its objects: the job whose input all methods took
+FIGURES_KEY = "maquette_figures"  # on an object: what its report says, as in `formats.comparison`
 STEP_KEY = "maquette_step"  # on the collection: metres from one object to the next
 NAME = "Comparison"
 GAP = 1.25  # objects are so many times their width apart
 
 
-def lay_out(scene: bpy.types.Scene, thing: Any, which: str, method: str, methods: list[str], report: dict[str, Any]
-            ) -> None:
-    """Move a method's result to its place in the comparison `which`, and write the table anew."""
+def keep_figures(thing: Any, report: dict[str, Any]) -> None:
+    """Store on a result how good its report says it is."""
+    thing[FIGURES_KEY] = json.dumps(comparison.row(report["recipe"]["method"], report))
+
+
+def lay_out(scene: bpy.types.Scene, thing: Any, which: str, method: str, methods: list[str]) -> None:
+    """Move a method's result to its place in the comparison `which`, and write the table of all results' figures."""
     collection = _collection(scene, which)
     for other in thing.users_collection:
         other.objects.unlink(thing)
@@ -31,7 +34,6 @@ def lay_out(scene: bpy.types.Scene, thing: Any, which: str, method: str, methods
     thing.location.x += (methods.index(method) + 1) * collection[STEP_KEY]  # the original keeps its place
     thing.name = fitting_name(f"{thing.name.partition('.')[0]} {method}")
     thing[COMPARISON_KEY] = which
-    thing[FIGURES_KEY] = json.dumps(comparison.row(method, report))
     _write_table(collection, methods)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,11 @@ NAME_BYTES = 255 if bpy.app.version >= (5, 0, 0) else 63
 def fitting_name(name: str) -> str:
     """`name` cut to what a data block can be called, never within a character."""
     return name.encode()[:NAME_BYTES].decode(errors="ignore")
+
+
+def program() -> str:
+    """The program that this Blender is; where it is a module, the Python that has it."""
+    return bpy.app.binary_path or sys.executable
 
 
 def can_denoise() -> bool:

@@ -2,9 +2,12 @@
 
     [*blender, headless.py, --, gather, SCENE.blend or VOLUME.vdb, RECIPE.json, INPUT_FOLDER]
     [*blender, headless.py, --, insert, JOB_FOLDER, OUT.blend or OUT.vdb, (--into, SCENE.blend)]
+    [*blender, headless.py, --, unlit, MESH.npz, FOLDER]
 
 RECIPE.json is {"task": name, "recipe": {parameters}}; what it leaves out is taken from the settings that the scene
 stores. `gather` fills INPUT_FOLDER as a job wants it and writes {"recipe", "summary"} to INPUT_FOLDER/gathered.json.
+`unlit` renders a mesh from the cameras of FOLDER/capture.json to their pictures and writes {"version"} of Blender to
+FOLDER/blender.json.
 Progress goes to stdout as lines `maquette FRACTION MESSAGE`. An error is one line on stderr, exit code as in BY_KIND.
 """
 
@@ -21,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 GATHERED = "gathered.json"
+VERSION = "blender.json"
 
 
 def load_package() -> Any:
@@ -112,7 +116,17 @@ def insert(job: str, out: str, *into: str) -> None:
     results.save(DoneJob(job), Path(out))
 
 
-VERBS: dict[str, Callable[..., None]] = {"gather": gather, "insert": insert}
+def unlit(mesh: str, folder: str) -> None:
+    import bpy
+    from maquette.formats import capture
+    from maquette.formats.mesh import read_npz
+    from maquette.scene.unlit import render
+
+    render(read_npz(Path(mesh)), capture.read(Path(folder) / capture.FILE), say_progress)
+    (Path(folder) / VERSION).write_text(json.dumps({"version": bpy.app.version_string}), encoding="utf-8")
+
+
+VERBS: dict[str, Callable[..., None]] = {"gather": gather, "insert": insert, "unlit": unlit}
 
 
 def main(arguments: list[str]) -> int:

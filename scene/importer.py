@@ -69,8 +69,8 @@ def _camera(view: View, folder: Path) -> bpy.types.Object:
 
 def _fit_render(scene: bpy.types.Scene, capture: Capture) -> None:
     """The scene's resolution and pixel aspect as most pictures have them, so that the backgrounds fit."""
-    sizes = Counter((v.camera.width, v.camera.height, round(v.camera.fx / v.camera.fy, 6)) for v in capture.views)
-    width, height, aspect = sizes.most_common(1)[0][0]
-    render = scene.render
-    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
-    render.pixel_aspect_x, render.pixel_aspect_y = (1.0, aspect) if aspect >= 1 else (1.0 / aspect, 1.0)
+    def shape(view: View) -> tuple[int, int, float]:
+        return view.camera.width, view.camera.height, round(view.camera.fx / view.camera.fy, 6)
+
+    common = Counter(map(shape, capture.views)).most_common(1)[0][0]
+    cameras.fit_render(scene, next(view.camera for view in capture.views if shape(view) == common))

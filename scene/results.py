@@ -134,19 +134,21 @@ def _mark(thing: Any, job: Done) -> None:
 # ---- meshes ------------------------------------------------------------------------------------------------------
 
 def _insert_mesh(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.Object:
-    mesh = _mesh_of(job)
+    mesh, report, compared = _mesh_of(job), job.report(), job.target.get("compared")
     target: Any = scene.objects.get(replaces) if replaces else None
-    if target is not None and target.type == "MESH":
-        meshes.swap(target, mesh)
-    else:
-        target = meshes.new_object(mesh, _name(job.report()), _collection(scene))
+    is_new = target is None or target.type != "MESH"
+    if is_new:
+        target = meshes.new_object(mesh, _name(report), _collection(scene))
         _place(scene, job, target)
-        if (job.output / captures.FILE).exists() and "compared" not in job.target:
+        if (job.output / captures.FILE).exists() and not compared:
             importer.insert_found_cameras(scene, captures.read(job.output / captures.FILE), target)
-        if "compared" in job.target:
-            report = job.report()
-            comparison.lay_out(scene, target, job.target.get("input_of", job.path.name), report["recipe"]["method"],
-                               job.target["compared"], report)
+    else:
+        meshes.swap(target, mesh)
+    if recipe_of(report["task"]).output == "field":
+        comparison.keep_figures(target, report)
+    if is_new and compared:
+        which = job.target.get("input_of", job.path.name)
+        comparison.lay_out(scene, target, which, report["recipe"]["method"], compared)
     for owner in (target, target.data):
         _mark(owner, job)
     return target

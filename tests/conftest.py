@@ -69,6 +69,12 @@ def copy_package(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def copied_package(tmp_path: Path) -> Path:
+    """The package's own files, for a test that changes them."""
+    return copy_package(tmp_path / "package")
+
+
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The package with one more task, `rehearsal`, added as anyone adds one: a recipe and a task file."""

@@ -182,15 +182,19 @@ def test_a_running_job_shows_stage_fraction_time_and_picture(blender: Blender) -
     assert any(kind == "template_icon" for kind, _ in drawn)
 
 
-def test_a_result_shows_its_recipe(blender: Blender) -> None:
+def test_a_result_shows_how_good_it_is_and_its_recipe(blender: Blender) -> None:
     assert blender.panel("MAQUETTE_PT_result") == []
     thing = blender.make("Object", name="Hen")
     thing["maquette_job"], thing["maquette_task"] = "capture-1", "capture"
     thing["maquette_recipe"] = json.dumps({"faces": 4321, "subject": ""})
+    thing["maquette_figures"] = json.dumps({"method": "grid", "psnr_db": 31.04, "blender_psnr_db": 29.0, "faces": 4321})
     blender.bpy.context.object = thing
     texts = blender.texts("MAQUETTE_PT_result")
     assert "4321" in texts and "maquette.reconstruct_again" in texts and "Subject" not in texts
-    thing["maquette_recipe"] = "damaged"
+    said = [text for text in texts if text]
+    at = said.index("Field")
+    assert said[at:at + 5] == ["Field", "31.0 dB", "Mesh in Blender", "29.0 dB", "Faces"]
+    thing["maquette_recipe"], thing["maquette_figures"] = "damaged", "3"
     assert "maquette.reconstruct_again" in blender.texts("MAQUETTE_PT_result")
 
 

@@ -138,6 +138,7 @@ class Context:
         self.recipe, self.seed, self.device = Capture(faces=500, hold_out=0), 0, "cpu"
         self.input, self.output, self.checkpoint = (folder / name for name in ("input", "output", "checkpoint"))
         self.report: dict = {}
+        self.blender = "no-such-blender"
         self.input.mkdir(parents=True)
         self.output.mkdir()
 
@@ -162,3 +163,4 @@ def test_a_captures_report_has_the_depths_the_truth_and_the_texture(tmp_path: Pa
     assert report["truth"]["f_score"]["1%"] > 0.99 and report["truth"]["seen"] > 0.95
     assert report["texture"] == len(made.texture) == len(made.normal_map) == 256 and len(made.faces) <= 500
     assert report["mesh_psnr_db"] > 20
+    assert "no-such-blender" in report["blender_unchecked"] and "blender_psnr_db" not in report

@@ -19,8 +19,9 @@ from ...formats.mesh import Mesh, read_npz, write_npz
 from ...jobs.files import atomic_write
 from ...jobs.folder import OF_INPUT
 from ...recipes.capture import Capture
-from ...recipes.errors import InputError
+from ...recipes.errors import Cancelled, InputError, MaquetteError
 from ..context import Context
+from ..evaluation import in_blender
 from ..evaluation.audit import audit
 from ..evaluation.depth import depth_figures, depth_pairs
 from ..evaluation.metrics import compare
@@ -75,7 +76,7 @@ def run(context: Context) -> None:
         stored.save(field, context.output / fields.FILE)
     with _timed(context, "measure"):
         context.stage("Measuring the field on held-out views", 0.75)
-        of_field = _measure(context, views, field.render)
+        of_field = _measure(context, views, _by(field.render))
     with _timed(context, "extract"):
         context.stage("Extracting the surface", 0.82)
         fine = _surface(context, field, recipe)
@@ -84,12 +85,15 @@ def run(context: Context) -> None:
         context.stage("Unwrapping and texturing", 0.96)
         mesh = _textured(context, mesh, fine, views, recipe)
     with _timed(context, "check"):
-        context.stage("Measuring the mesh", 1.0)
+        context.stage("Measuring the mesh", 0.98)
         context.report["mesh"] = audit(mesh)
-        of_mesh = _measure(context, views, partial(raster.render, mesh), "mesh_")
+        of_mesh = _measure(context, views, _by(partial(raster.render, mesh)), "mesh_")
         _compare_with_original(context, mesh, views)
-        _preview(context, views, of_field, of_mesh)
     write_npz(mesh, context.output / "mesh.npz")
+    with _timed(context, "blender"):
+        context.stage("Rendering the mesh in Blender", 1.0)
+        of_mesh |= _measure_in_blender(context, views)
+    _preview(context, views, of_field, of_mesh)
 
 
 @contextmanager
@@ -156,7 +160,12 @@ def _checked(context: Context, views: list[PosedPicture]) -> list[PosedPicture]:
     return views
 
 
-def _measure(context: Context, views: list[PosedPicture], render: Callable[..., Rendered],
+def _by(render: Callable[..., Rendered]) -> Callable[[PosedPicture], Rendered]:
+    """How `render`, a field's or a mesh's, shows a view."""
+    return lambda view: render(view.fx, view.fy, view.cx, view.cy, *view.rgba_srgb.shape[1::-1], view.world_from_camera)
+
+
+def _measure(context: Context, views: list[PosedPicture], render: Callable[[PosedPicture], Rendered],
              prefix: str = "") -> dict[str, np.ndarray]:
     """Render the held-out views over white; report the means of their PSNR and SSIM, and the errors of their depth.
 
@@ -166,8 +175,7 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
     scores, corrected, depths = [], [], [np.empty((0, 2), np.float32)]
     held_out = [v for v in views if v.split == "test"]
     for i, view in enumerate(held_out):
-        height, width = view.rgba_srgb.shape[:2]
-        rendered = render(view.fx, view.fy, view.cx, view.cy, width, height, view.world_from_camera)
+        rendered = render(view)
         renderings[view.name] = over_white(rendered.rgb_srgb, rendered.alpha)
         truth = over_white(view.rgba_srgb[..., :3], view.rgba_srgb[..., 3])
         counts = _counted(view, rendered.alpha, bool(prefix))
@@ -186,6 +194,23 @@ def _measure(context: Context, views: list[PosedPicture], render: Callable[..., 
     if len(pairs):
         context.report[f"{prefix}depth"] = depth_figures(pairs)
     return renderings
+
+
+def _measure_in_blender(context: Context, views: list[PosedPicture]) -> dict[str, np.ndarray]:
+    """Measure output/mesh.npz as Blender renders it on some held-out views; report why where no Blender does."""
+    held_out = in_blender.some([replace(v, depth=None) for v in views if v.split == "test"])
+    if not held_out:
+        return {}
+    try:
+        shown = in_blender.render(context.output / "mesh.npz", held_out, context.blender,
+                                  context.checkpoint / "blender", context.progress)
+    except MaquetteError as problem:
+        if isinstance(problem, Cancelled):
+            raise
+        context.report["blender_unchecked"] = str(problem)
+        return {}
+    context.report |= {"blender_version": shown.version, "blender_views": len(held_out)}
+    return _measure(context, held_out, lambda view: shown.pictures[view.name], "blender_")
 
 
 def _counted(view: PosedPicture, alpha: np.ndarray, of_mesh: bool) -> np.ndarray:

@@ -620,6 +620,7 @@ def check_reconstruct_waits_and_inserts() -> None:
     stored = json.loads(made["maquette_recipe"])
     job = part("jobs.store").find_job(made["maquette_job"])
     assert stored == job.report()["recipe"] == job.description["recipe"]
+    assert job.target["blender"] == sys.executable, "the worker asks this Blender"
     made.name, made.location = "Kept", (9, 0, 0)
     bpy.context.view_layer.objects.active = made
     first = made["maquette_job"]
