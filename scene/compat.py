@@ -9,6 +9,8 @@ from typing import Any
 
 import bpy
 
+from ..recipes.errors import InputError
+
 # Longest name of a data block in bytes of UTF-8; Blender cuts what is longer.
 NAME_BYTES = 255 if bpy.app.version >= (5, 0, 0) else 63
 
@@ -21,6 +23,13 @@ def fitting_name(name: str) -> str:
 def program() -> str:
     """The program that this Blender is; where it is a module, the Python that has it."""
     return bpy.app.binary_path or sys.executable
+
+
+def cycles(scene: bpy.types.Scene) -> Any:
+    """A scene's settings of Cycles, which a build may lack; InputError where it does."""
+    if not hasattr(scene, "cycles"):
+        raise InputError("views: Cycles is not enabled; enable the add-on Cycles Render Engine in the preferences")
+    return scene.cycles
 
 
 def can_denoise() -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from ..formats.capture import Camera, Capture
+from ..formats.capture import Capture
 from ..formats.mesh import Mesh
 from ..recipes.errors import InputError
-from . import cameras, meshes
+from . import cameras, compat, meshes
 
 # Of edges and texels alone. Measured on a capture at 256²: 64 come 0.06 dB nearer to the photos in four times the time.
 SAMPLES = 16
@@ -49,7 +49,7 @@ def emit_base_color(material: bpy.types.Material) -> None:
 
 
 def _prepare(scene: Any) -> None:
-    render, cycles, view = scene.render, scene.cycles, scene.view_settings
+    render, cycles, view = scene.render, compat.cycles(scene), scene.view_settings
     render.engine, render.film_transparent, render.use_persistent_data = "CYCLES", True, True
     render.dither_intensity = 0.0
     render.image_settings.file_format, render.image_settings.color_mode = "PNG", "RGBA"
