@@ -128,7 +128,7 @@ def bodies(field: Field, pictures: list[PosedPicture]) -> Figures:
     arguments = (field.rows, rays, torch.rand(len(met), generator=generator).to(device), rgba[:, :3].contiguous(),
                  1 - rgba[:, 3], table.new_zeros(3), table.new_ones(len(met)), table.new_zeros(buffers, *table.shape),
                  table.new_zeros(buffers, len(table), dtype=torch.uint8),
-                 table.new_zeros(buffers, len(field.rows.corners)), 0.0)
+                 table.new_zeros(buffers, len(field.rows.corners)), 0.0, None)
     speed = {}
     for name, body in (("chosen", dispatch.body("density", device)), ("reference", density_reference)):
         body.add_gradient(*arguments)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maquette.neural.kernels import density, density_reference, dispatch
-from maquette.neural.kernels.density import Rays, Rows, Steps
+from maquette.neural.kernels.density import Ends, Rays, Rows, Steps
 
 density_fused = pytest.importorskip("maquette.neural.kernels.density_fused")
 CPU = torch.device("cpu")
@@ -90,16 +90,21 @@ def test_a_shell_holds_a_place_where_mip_nerf_360_contracts_it():
         [3, 6, 6, 5, 6, 6, 5.5, 6, 6, 3, 6, 11, 3, 6, 12, 5.5, 7.25, 6], abs=1e-4)
 
 
-def gradient(body, scene, distortion=0.0):
+def gradient(body, scene, distortion=0.0, end_weight=0.0):
     rows, rays, offset, g = scene
     g.manual_seed(4)
     buffers = dispatch.threads()
     into = torch.zeros(buffers, *rows.table.shape)
     touched = torch.zeros(buffers, len(rows.table), dtype=torch.uint8)
     peak = torch.zeros(buffers, len(rows.corners))
+    ends = None
+    if end_weight:
+        share = torch.rand(400, generator=g)
+        ends = Ends(rays.near + share * (rays.far - rays.near), 0.3 + 2 * torch.rand(400, generator=g),
+                    end_weight * (torch.rand(400, generator=g) < 0.7))
     loss, by_background = body.add_gradient(
         rows, rays, offset, torch.rand(400, 3, generator=g), torch.rand(400, generator=g),
-        torch.tensor([0.2, 0.5, 0.7]), torch.rand(400, generator=g), into, touched, peak, distortion)
+        torch.tensor([0.2, 0.5, 0.7]), torch.rand(400, generator=g), into, touched, peak, distortion, ends)
     return loss, by_background, into, touched, peak
 
 
@@ -113,11 +118,12 @@ def test_fused_and_reference_lose_light_at_the_same_distance(scene, opacity):
     assert (found.isinf() == expected.isinf()).float().mean() > 0.99
 
 
-@pytest.mark.parametrize(("name", "distortion"), [("scene", 0.0), ("scene", 3.0), ("all_of_space", 3.0)])
-def test_fused_and_reference_have_the_same_loss_and_gradients(name, distortion, request):
+@pytest.mark.parametrize(("name", "distortion", "end_weight"),
+                         [("scene", 0.0, 0.0), ("scene", 3.0, 0.0), ("scene", 0.0, 2.0), ("all_of_space", 3.0, 2.0)])
+def test_fused_and_reference_have_the_same_loss_and_gradients(name, distortion, end_weight, request):
     scene = request.getfixturevalue(name)
-    loss, by_background, into, touched, peak = gradient(density_fused, scene, distortion)
-    expected = gradient(density_reference, scene, distortion)
+    loss, by_background, into, touched, peak = gradient(density_fused, scene, distortion, end_weight)
+    expected = gradient(density_reference, scene, distortion, end_weight)
     assert loss == pytest.approx(expected[0], rel=1e-5)
     torch.testing.assert_close(by_background, expected[1], atol=1e-6, rtol=1e-4)
     largest = expected[2].abs().max()
@@ -177,9 +183,14 @@ def test_rendering_matches_nerfs_worked_example(body):
     into, touched, peak = torch.zeros(1, 12, 16), torch.zeros(1, 12, dtype=torch.uint8), torch.zeros(1, 2)
     black, clear = torch.zeros(3), seen.transmittance
     losses = [body.add_gradient(rows, rays, torch.tensor([0.5]), seen.rgb, clear, black, torch.ones(1), into, touched,
-                                peak, weight)[0] for weight in (0.0, 1.0)]
+                                peak, weight, None)[0] for weight in (0.0, 1.0)]
     # The middle is 3 away from the ray's origin: the samples are at 3 / 6 and 4 / 7.
     assert losses == pytest.approx([0.0, 2 * 0.393469 * 0.524446 * (4 / 7 - 3 / 6)], abs=1e-5)
+    # Should the light end at 4 ± 1, that at 3 counts e^{−1/2} = 0.606531 of 0.393469.
+    ends = Ends(torch.tensor([4.0]), torch.ones(1), torch.tensor([2.0]))
+    loss, _ = body.add_gradient(rows, rays, torch.tensor([0.5]), seen.rgb, clear, black, torch.ones(1), into, touched,
+                                peak, 0.0, ends)
+    assert loss == pytest.approx(2 * (1 - 0.524446 - 0.606531 * 0.393469), abs=1e-5)
     weights = seen.distance.item() - 3 * 0.917915, 4 * 0.917915 - seen.distance.item()
     assert weights == pytest.approx((0.524446, 0.393469), abs=1e-5)
     assert seen.normal[0].tolist() == pytest.approx([-0.524446, 0.0, 0.0], abs=1e-5)

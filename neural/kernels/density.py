@@ -72,6 +72,15 @@ class Seen:
     normal: Tensor  # (N, 3) Σ weight · unit normal
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Where rays are known to end."""
+
+    distance: Tensor  # (N,) float32
+    deviation: Tensor  # (N,) float32, of the distance
+    weight: Tensor  # (N,) float32, 0 where nothing is known
+
+
 def render(rows: Rows, rays: Rays, offset: Tensor, step: float = 1.0) -> Seen:
     """Composite the field along rays; `offset` (N,) in [0, 1) shifts the samples of each ray.
 
@@ -88,22 +97,25 @@ def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: fl
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
                  alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor,
-                 distortion: float = 0.0) -> tuple[float, Tensor]:
+                 distortion: float = 0.0, ends: Ends | None = None) -> tuple[float, Tensor]:
     """The rays' mean loss, its gradient with respect to `background` (3,), and to the table added to `gradient`.
 
-    The loss of a ray is |rgb + t · background − target|² + alpha_weight · (t − transmittance)² + distortion · D,
+    The loss of a ray is |rgb + t · background − target|² + alpha_weight · (t − transmittance)² + distortion · D + E,
     where t is what the field lets through, `target` (N, 3) the pixel over the same background, `transmittance` (N,)
     its 1 − alpha, and `alpha_weight` (N,) zero where the alpha is not known. D is the sum of |sᵢ − sⱼ| over all pairs
     of samples, each times both weights (Barron et al. 2022, eq. 15, without the samples' own widths): it gathers a
     ray's weights in one place. There a sample at the parameter p is at s = p / (p + d), d the distance from the
     ray's origin to the lattice's middle.
+    E is weight · (1 − Σᵢ wᵢ exp(−((tᵢ − distance) / deviation)² / 2)) of `ends`: the light that does not end near a
+    known distance. It is the line-of-sight loss of DS-NeRF (Deng et al. 2022, eq. 7) without the logarithm, so that a
+    wrong distance (most are right) pulls no harder than the pictures say.
     `gradient` is (B, R, 16) with B buffers, one for each of `dispatch.threads()`; the gradient is their sum.
     `touched` (B, R) uint8 becomes 1 where a buffer has got something. `peak` (B, C) rises to the largest weight
     that a sample in the cell has had in its pixel.
     """
     kernel = dispatch.body("density", rows.table.device).add_gradient
     return kernel(rows, rays, offset, target, transmittance, background, alpha_weight, gradient, touched, peak,
-                  distortion)
+                  distortion, ends)
 
 
 def extent(cell: Tensor, blocks: Tensor, rays: Rays) -> tuple[Tensor, Tensor]:

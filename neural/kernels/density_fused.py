@@ -14,7 +14,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from .density import BETA1, BETA2, SH0, SH1, SHIFT, SLOW, STOP, THIN, USED, WIDTH, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SH0, SH1, SHIFT, SLOW, STOP, THIN, USED, WIDTH, Ends, Rays, Rows, Seen, Steps
 from .dispatch import compiled, inlined
 
 _f = np.float32
@@ -38,14 +38,18 @@ def distance_at(rows: Rows, rays: Rays, offset: Tensor, opacity: float, step: fl
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
                  alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor,
-                 distortion: float) -> tuple[float, Tensor]:
+                 distortion: float, ends: Ends | None) -> tuple[float, Tensor]:
     buffers = len(gradient)
     # Steps in the shell grow so fast that no ray takes more of them than all axes of the lattice have cells, twice.
     longest = 2 * sum(rows.cell.shape) if rows.shell else int(max((rays.far - rays.near).max().item(), 0)) + 2
-    samples, cells = np.empty((buffers, longest, 10), np.float32), np.empty((buffers, longest), np.int32)
+    samples, cells = np.empty((buffers, longest, 11), np.float32), np.empty((buffers, longest), np.int32)
     sums = np.zeros((buffers, 8))
+    if ends is None:
+        ends = Ends(*torch.zeros(3, len(rays.near)))
     _add_gradient(*_arrays(rows), *_ray_arrays(rays), offset.numpy(), target.numpy(), transmittance.numpy(),
-                  background.numpy(), alpha_weight.numpy(), _f(distortion), samples, cells, gradient.numpy(), touched.numpy(), peak.numpy(), sums)
+                  background.numpy(), alpha_weight.numpy(), _f(distortion), ends.distance.numpy(),
+                  ends.deviation.numpy(), ends.weight.numpy(), samples, cells, gradient.numpy(), touched.numpy(),
+                  peak.numpy(), sums)
     total = sums.sum(0)
     return float(total[0]), torch.from_numpy(total[1:4].astype(np.float32))
 
@@ -269,7 +273,8 @@ def _distance_at(table, cell, corners, blocks, thickness, shell, origins, direct
 
 @compiled
 def _add_gradient(table, cell, corners, blocks, thickness, shell, origins, directions, near, far, offset, target,
-                  transmittance, background, alpha_weight, distortion, samples, cells, gradient, touched, peak, sums):
+                  transmittance, background, alpha_weight, distortion, ends_at, deviation, end_weight, samples, cells,
+                  gradient, touched, peak, sums):
     number = len(origins)
     parts = len(gradient)
     twice = _f(2) / _f(number)
@@ -285,7 +290,7 @@ def _add_gradient(table, cell, corners, blocks, thickness, shell, origins, direc
             through = _f(1)
             error = -target[r]
             middle = _middle_distance(cell.shape, ox, oy, oz)
-            weights, moment, spread = _f(0), _f(0), _f(0)
+            weights, moment, spread, astray = _f(0), _f(0), _f(0), _f(1)
             count = 0
             while through > _STOP and count < len(samples[part]):
                 t, next_t, c, x, y, z = _find(cell, blocks, shell, ox, oy, oz, dx, dy, dz, next_t, far[r], _f(1))
@@ -308,6 +313,10 @@ def _add_gradient(table, cell, corners, blocks, thickness, shell, origins, direc
                 spread += weight * (s[9] * weights - moment)
                 weights += weight
                 moment += weight * s[9]
+                if end_weight[r] > 0:
+                    off = (t - ends_at[r]) / deviation[r]
+                    s[10] = _f(math.exp(_f(-0.5) * off * off))
+                    astray -= weight * s[10]
                 cells[part, count] = c
                 peak[part, c] = max(peak[part, c], weight)
                 count += 1
@@ -321,17 +330,19 @@ def _add_gradient(table, cell, corners, blocks, thickness, shell, origins, direc
                 by_colour[a] = twice * error[a]
                 sums[part, 1 + a] += through * by_colour[a]
                 behind += by_colour[a] * background[a]
-            total += _f(2) * distortion * spread
+            total += _f(2) * distortion * spread + end_weight[r] * astray
             _add_samples(corners, thickness, samples[part], cells[part], count, by_colour, through * behind,
-                         twice * distortion, weights, moment, basis, w, mix, gradient[part], touched[part])
+                         twice * distortion, weights, moment, _f(0.5) * twice * end_weight[r], basis, w, mix,
+                         gradient[part], touched[part])
         sums[part, 0] = total / number
 
 
 @inlined
-def _add_samples(corners, thickness, samples, cells, count, by_colour, behind, distortion, weights, moment, basis, w,
-                 mix, gradient, touched):
+def _add_samples(corners, thickness, samples, cells, count, by_colour, behind, distortion, weights, moment, ending,
+                 basis, w, mix, gradient, touched):
     """The backward pass of a ray. `behind` is the loss's slope along the light from behind all samples, `weights` and
-    `moment` the sums of their weights and of weight times disparity."""
+    `moment` the sums of their weights and of weight times disparity, `ending` what light that ends where it should
+    takes from the loss."""
     weights_behind, moment_behind = _f(0), _f(0)
     for n in range(count - 1, -1, -1):
         s = samples[n]
@@ -342,6 +353,8 @@ def _add_samples(corners, thickness, samples, cells, count, by_colour, behind, d
         own += distortion * (s[9] * (weights - weights_behind) - moment + moment_behind)
         weights_behind += weight
         moment_behind += weight * s[9]
+        if ending > 0:
+            own -= ending * s[10]
         # More optical thickness shows more of the sample itself and less of what lies behind it.
         mix[0] = (after * own - behind) * thickness * _sigmoid(s[8] + _SHIFT)
         behind += weight * own

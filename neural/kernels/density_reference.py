@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .density import BETA1, BETA2, SH0, SH1, SHIFT, SLOW, STOP, THIN, USED, Rays, Rows, Seen, Steps
+from .density import BETA1, BETA2, SH0, SH1, SHIFT, SLOW, STOP, THIN, USED, Ends, Rays, Rows, Seen, Steps
 
 SAMPLES = 2**24  # that are looked up at once
 
@@ -39,6 +39,11 @@ def contracted(points: Tensor, cells: Sequence[int], shell: float) -> Tensor:
     return middle + (points - middle) * ((1 + shell - shell / n) / n)
 
 
+def stretch(n: Tensor) -> Tensor:
+    """How much longer a step is where a point is `outward` by n (N,)."""
+    return torch.maximum(n, n * n / SLOW).clamp(min=1)
+
+
 def _parameters(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Tensor:
     """The samples' parameters (N, C), as many as the longest ray has; more than far beyond a ray's end."""
     if rows.shell == 0:
@@ -46,13 +51,12 @@ def _parameters(rows: Rows, rays: Rays, offset: Tensor, step: float) -> Tensor:
         count = max(int(((rays.far - start) / step).max().item()) + 1, 1) if len(start) else 1
         return start[:, None] + step * torch.arange(count, device=start.device)
 
-    def stretch(t: Tensor) -> Tensor:
-        n = outward(rays.origins + t[:, None] * rays.directions, rows.cell.shape, rows.shell)
-        return torch.maximum(n, n * n / SLOW).clamp(min=1)
+    def longer(t: Tensor) -> Tensor:
+        return step * stretch(outward(rays.origins + t[:, None] * rays.directions, rows.cell.shape, rows.shell))
 
-    found = [rays.near + offset * step * stretch(rays.near)]
+    found = [rays.near + offset * longer(rays.near)]
     while (found[-1] < rays.far).any():
-        found.append(found[-1] + step * stretch(found[-1]))
+        found.append(found[-1] + longer(found[-1]))
     return torch.stack(found, 1)
 
 
@@ -77,8 +81,10 @@ def _sample(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Tensor
     return ray, sample, t, cells, fraction, values, mixed, torch.exp(-dense.cumsum(1))
 
 
-def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, Tensor, Tensor, Tensor]:
-    """What the rays see, the cells (S,) of all samples with their weights (S,), and the rays' distortion (N,)."""
+def _march(rows: Rows, rays: Rays, offset: Tensor, step: float,
+           ends: Ends | None = None) -> tuple[Seen, Tensor, Tensor, Tensor, Tensor]:
+    """What the rays see, the cells (S,) of all samples with their weights (S,), the rays' distortion (N,) and what
+    does not end where it should (N,)."""
     ray, sample, t, cells, fraction, values, mixed, through = _sample(rows, rays, offset, step)
     before = F.pad(through, (1, 0), value=1.0)[:, :-1]
     with torch.no_grad():
@@ -97,18 +103,25 @@ def _march(rows: Rows, rays: Rays, offset: Tensor, step: float) -> tuple[Seen, T
     s = parameter / (parameter + (rays.origins - middle).norm(dim=1, keepdim=True))
     moment = dense * s
     spread = 2 * (moment * (dense.cumsum(1) - dense) - dense * (moment.cumsum(1) - moment)).sum(1)
-    return seen, cells, weight, spread
+    return seen, cells, weight, spread, _astray(ends, parameter, dense)
+
+
+def _astray(ends: Ends | None, parameter: Tensor, weight: Tensor) -> Tensor:
+    if ends is None:
+        return torch.zeros_like(weight[:, 0])
+    off = (parameter - ends.distance[:, None]) / ends.deviation[:, None]
+    return ends.weight * (1 - (weight * torch.exp(-0.5 * off.square())).sum(1))
 
 
 def add_gradient(rows: Rows, rays: Rays, offset: Tensor, target: Tensor, transmittance: Tensor, background: Tensor,
                  alpha_weight: Tensor, gradient: Tensor, touched: Tensor, peak: Tensor,
-                 distortion: float) -> tuple[float, Tensor]:
+                 distortion: float, ends: Ends | None) -> tuple[float, Tensor]:
     table, behind = rows.table.detach().requires_grad_(), background.detach().requires_grad_()
     with torch.enable_grad():
-        seen, cells, weight, spread = _march(replace(rows, table=table), rays, offset, 1.0)
+        seen, cells, weight, spread, astray = _march(replace(rows, table=table), rays, offset, 1.0, ends)
         error = seen.rgb + seen.transmittance[:, None] * behind - target
         alpha_error = seen.transmittance - transmittance
-        loss = (error.square().sum(1) + alpha_weight * alpha_error.square() + distortion * spread).mean()
+        loss = (error.square().sum(1) + alpha_weight * alpha_error.square() + distortion * spread + astray).mean()
         by_table, by_background = torch.autograd.grad(loss, (table, behind))
     gradient[0] += by_table
     touched[0] |= by_table.any(1)

@@ -10,10 +10,12 @@ from scipy import ndimage
 from ...formats.cameras import check_views
 from ...recipes.errors import InputError
 from ..geometry.posed import PosedPicture
+from ..geometry.projection import project
 from .lattice import Lattice
 
 # Film filters spread a trace of alpha over neighbouring pixels; less than this is background.
 OPAQUE = 0.02
+THROUGH, DEVIATIONS = 2, 2.0  # pictures that must see through an empty cell, and by how many of depth's deviations
 COARSE = 64  # resolution at which the subject's box is found
 
 
@@ -92,6 +94,32 @@ def seen_cells(pictures: Sequence[PosedPicture], lattice: Lattice) -> np.ndarray
     furthest = lattice.outward(np.array([p.world_from_camera[:3, 3] for p in pictures])).max()
     kept = (sights >= 2) | (sights == 1) & (lattice.outward(places) > furthest)
     return ndimage.maximum_filter(kept.reshape(lattice.cells), 3)
+
+
+def free_cells(pictures: Sequence[PosedPicture], lattice: Lattice, cells: np.ndarray, precision: float) -> np.ndarray:
+    """Which `cells` (N, 3) of a lattice the pictures' depth shows to be empty, (N,) bool.
+
+    Several see through a cell, and for none it is where a surface is, to the share `precision` of the depth and to
+    the cell's own size.
+    """
+    middles = cells + 0.5
+    places = lattice.places(middles)
+    half = np.full(len(cells), 0.5 * 3**0.5 * lattice.voxel)
+    if lattice.shell:  # A cell out there is as much larger as the space in it is contracted.
+        outward = lattice.outward(places)
+        half = half * np.where(outward > 1, outward**2 / lattice.shell, 1.0)
+    through, at = np.zeros(len(cells), np.int32), np.zeros(len(cells), bool)
+    for p in pictures:
+        if p.depth is None:
+            continue
+        x, y, z = project(p, places)
+        height, width = p.depth.shape
+        inside = (z > 0) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        depth = p.depth[np.where(inside, y, 0).astype(int), np.where(inside, x, 0).astype(int)]
+        margin = half + DEVIATIONS * precision * z
+        through += inside & (depth > z + margin)
+        at |= inside & (np.abs(depth - z) <= margin)
+    return (through >= THROUGH) & ~at
 
 
 def _sees(picture: PosedPicture, points: np.ndarray) -> np.ndarray:

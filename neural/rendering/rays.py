@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..geometry.posed import PosedPicture
-from ..kernels.density import Rays
+from ..kernels.density import Ends, Rays
+from ..kernels.density_reference import outward, stretch
 from .lattice import Lattice
 
 NEAR = 0.1  # share of the way from a camera to the middle of a lattice with a shell that holds nothing
@@ -96,6 +97,11 @@ class Pixels:
         self._has_alpha = torch.tensor([p.has_alpha for p in pictures], device=device)
         rgba = np.concatenate([p.rgba_srgb[k] for p, k in zip(pictures, known, strict=True)])
         self.rgba = torch.from_numpy(rgba).to(device)  # (N, 4) premultiplied sRGB
+        self._depth: Tensor | None = None  # (N,) metres, NaN is unknown
+        if any(p.depth is not None for p in pictures):
+            depth = [np.full(len(p), np.nan, np.float32) if q.depth is None else q.depth[k]
+                     for p, q, k in zip(pixel, pictures, known, strict=True)]
+            self._depth = torch.from_numpy(np.concatenate(depth)).to(device)
         self._weight: Tensor | None = None  # (V,) in 0 to 1; None is 1 for all
         self._on: tuple[Lattice, Tensor] | None = None  # the cameras' rows on the lattice asked for last
 
@@ -108,10 +114,28 @@ class Pixels:
 
     def rays(self, index: Tensor, lattice: Lattice) -> Rays:
         """The rays through pixels (M,)."""
+        return self._cast(index, lattice)[0]
+
+    def ends(self, index: Tensor, lattice: Lattice, precision: float, weight: float) -> Ends | None:
+        """Where the rays through pixels (M,) end by the pictures' depth; None where no picture has any.
+
+        A depth is good to the share `precision` of it, and to a step of the ray there.
+        """
+        if self._depth is None:
+            return None
+        rays, axial = self._cast(index, lattice)
+        depth = self._depth[index]
+        distance = depth.nan_to_num(1.0) / (axial * lattice.voxel)
+        step = torch.ones_like(distance)
+        if lattice.shell:
+            step = stretch(outward(rays.origins + distance[:, None] * rays.directions, lattice.cells, lattice.shell))
+        return Ends(distance, torch.hypot(precision * distance, step), weight * depth.isfinite().float())
+
+    def _cast(self, index: Tensor, lattice: Lattice) -> tuple[Rays, Tensor]:
         if self._on is None or self._on[0] is not lattice:
             rows = torch.from_numpy(np.stack([camera_of(p).on(lattice) for p in self._pictures]))
             self._on = lattice, rows.to(self.rgba.device)
-        return cast(self._on[1][self._view[index].long()], self._pixel[index], lattice)[0]
+        return cast(self._on[1][self._view[index].long()], self._pixel[index], lattice)
 
     def drawn(self, index: Tensor, random: torch.Generator) -> Tensor:
         """Which of the pixels (M,) a step takes, (M,) bool: of a picture that counts by half every other one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ...formats.cameras import check_views
 from ...recipes.capture import Capture
 from ...recipes.errors import InputError
 from ..fields.common import Field
+from ..geometry import multi_view_depth
 from ..geometry.posed import PosedPicture
 from ..geometry.sparse_points import sparse_points
 from ..rendering.bounds import find_box
@@ -36,13 +38,18 @@ def fit(pictures: Sequence[PosedPicture], recipe: Capture, *, seed: int, device:
     view; `on_preview` gets that view as (H, W, 3) uint8. An exception that either raises ends training and passes on.
     Raises InputError where the pictures show no subject, or the method takes no weights.
     """
-    start = time.monotonic()
     check_views(pictures)
-    train = [p for p in pictures if p.split == "train"]
-    if points is None and not any(p.has_alpha for p in train):
+    train = [p if recipe.depth else replace(p, depth=None) for p in pictures if p.split == "train"]
+    compared = not any(p.has_alpha for p in train)
+    if compared:
+        multi_view_depth.warm_up()
+    start = time.monotonic()
+    if points is None and compared:
         points = sparse_points(train)
     box = find_box(pictures, points) if box is None else np.asarray(box, np.float64)
     method = import_module(f".{recipe.method}", __package__)
+    if compared and points is not None and not any(p.depth is not None for p in train):
+        train = multi_view_depth.multi_view_depth(train, points, lambda share: on_progress(0.0, "comparing views"))
     trainer: Trainer = method.make_trainer(train, box, recipe, seed=seed, device=device, points=points)
     if model is not None:
         if not isinstance(trainer, Startable):

@@ -15,7 +15,7 @@ from ..geometry.posed import PosedPicture
 from ..kernels import density, dispatch
 from ..kernels.density import Rays, Steps
 from ..kernels.density_reference import contracted, outward
-from ..rendering.bounds import seen_cells, visual_hull
+from ..rendering.bounds import free_cells, seen_cells, visual_hull
 from ..rendering.lattice import Lattice
 from ..rendering.rays import FAR, Pixels
 
@@ -37,6 +37,8 @@ GREY, ALPHA = 0.5, 0.75
 # within, so that it hides nothing, and is dense where sparse points are known. A distortion of this weight gathers
 # what a ray sees in one place: few photos are explained by fog before the cameras as well.
 SHELL, FOG, AT_POINTS, DISTORTION = 0.5, (-4.0, -2.0), 3.0, 0.2
+# Of light that does not end at a known depth, and the share of the depth within which it does.
+ASTRAY, PRECISION = 0.05, 0.02
 CHUNK = 2**16  # rays that are tested at once for what they meet
 
 
@@ -49,7 +51,7 @@ def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capt
 class GridTrainer:
     """Optimises a `GridField` for its pictures' squared error, coarse to fine.
 
-    Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt; where
+    Where pictures have depth, rays are made to end there. Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt; where
     no alpha is known, the field is in all of space, and begins at the sparse `points` (N, 3), if there are any.
     `opaque` tells of world points (N, 3) whether the hull begins solid there, in place of thin fog that condenses:
     plain parts then stay as the silhouettes have them. The colours are those of all directions then, so that gloss
@@ -62,6 +64,7 @@ class GridTrainer:
         self._box, self._resolution, self._seed = box, recipe.resolution, seed
         self._shell = 0.0 if any(p.has_alpha for p in pictures) else SHELL
         self._opaque = None if self._shell else opaque
+        self._with_depth = [p for p in pictures if p.depth is not None]
         self._pixels = Pixels(pictures, device)
         self._among = torch.arange(len(self._pixels), device=device)
         self._learns_background = not all(p.has_alpha for p in pictures)
@@ -70,6 +73,7 @@ class GridTrainer:
         self._rays: _RayTable | None = None  # found at the first step of a stage
         lattice = self._lattice()
         occupied = seen_cells(pictures, lattice) if lattice.shell else visual_hull(pictures, lattice)
+        self._empty(occupied, lattice)
         self._begin(GridField(lattice, torch.from_numpy(occupied).to(device), self._background))
         if lattice.shell:
             self._field.rows.table[:, 0] = _first_density(self._field, points)
@@ -96,7 +100,8 @@ class GridTrainer:
         loss, by_background = density.add_gradient(
             self._field.rows, rays, offset, rgba[:, :3] + let_through[:, None] * self._background, let_through,
             self._background, ALPHA * self._pixels.has_alpha(index).float(), *self._optimizer.buffers,
-            DISTORTION if self._shell else 0.0)
+            DISTORTION if self._shell else 0.0,
+            self._pixels.ends(index, self._field.lattice, PRECISION, ASTRAY))
         fall = FALL**fraction
         if self._learns_background:
             self._background.sub_(fall * by_background.to(rgba.device)).clamp_(0, 1)
@@ -150,6 +155,11 @@ class GridTrainer:
         self._field, self._optimizer = field, _Optimizer(field)
         self._rays = None
 
+    def _empty(self, occupied: np.ndarray, lattice: Lattice) -> None:
+        """Clear the cells of a lattice that are free by the pictures' depth."""
+        cells = np.argwhere(occupied)
+        occupied[tuple(cells[free_cells(self._with_depth, lattice, cells, PRECISION)].T)] = False
+
     def _refine(self) -> None:
         """Go on with the cells that have been seen, on the stage's lattice."""
         old, optimizer = self._field, self._optimizer
@@ -159,7 +169,10 @@ class GridTrainer:
         lattice = self._lattice()
         if not kept.any():  # Nothing has been seen yet, as in a training of a few steps.
             kept = old.occupied
-        self._begin(old.refined(lattice, old.lattice.resampled(kept, lattice)))
+        kept = old.lattice.resampled(kept, lattice)
+        if lattice.cells != old.lattice.cells:
+            self._empty(kept.numpy(), lattice)
+        self._begin(old.refined(lattice, kept))
         if lattice.cells == old.lattice.cells:
             self._optimizer.take_over(optimizer, old, self._field)
 
