@@ -6,6 +6,7 @@ import torch
 
 from maquette.neural.fields.around import Around
 from maquette.neural.fields.grid import GridField
+from maquette.neural.fields.surface import SurfaceField
 from maquette.neural.geometry.posed import PosedPicture
 from maquette.neural.geometry.sparse_points import sparse_points, triangulated
 from maquette.neural.kernels import density
@@ -39,6 +40,10 @@ def test_what_is_behind_the_box_is_seen_behind_it_and_what_is_before_covers():
         assert seen.behind[0].tolist() == pytest.approx([0, 1, 0], abs=0.01)
         assert seen.transmittance.item() == pytest.approx(expected, abs=0.01)
         assert seen.before[0].tolist() == pytest.approx([1 - expected, 0, 0], abs=0.01)
+        # The wall at −2 is opaque within a cell of the shell, which is half a metre long there.
+        assert seen.distance.item() == 0 if expected else 0 < seen.distance.item() < 7
+        assert seen.stopped_behind.item() == pytest.approx(1, abs=0.01)
+        assert seen.distance_behind.item() == pytest.approx(z + 2, abs=0.5)
 
 
 def test_a_ray_past_the_box_sees_everything_behind_it():
@@ -47,6 +52,17 @@ def test_a_ray_past_the_box_sees_everything_behind_it():
     seen = around.seen(rays, lattice)
     assert seen.transmittance.item() == 1 and not seen.before.any()
     assert seen.behind[0].tolist() == pytest.approx([1, 0, 0], abs=0.01)
+
+
+def test_a_picture_has_the_depth_of_the_subject_and_of_what_is_around_it():
+    lattice = Lattice.over(BOX, 32)
+    ball = torch.from_numpy(lattice.corner_points()).norm(dim=-1) - 0.5
+    field = SurfaceField(lattice, ball / lattice.voxel, 4.0, 0.2)
+    field.around = Around(walls())
+    pose = np.eye(4)
+    pose[2, 3] = 1.8  # above the ball, looking down; beside it the wall at −2 is seen
+    depth = field.render(16.0, 16.0, 8.0, 8.0, 16, 16, pose).depth
+    assert depth[7:9, 7:9] == pytest.approx(1.3, abs=0.05) and depth[4, 3] == pytest.approx(3.8, abs=0.5)
 
 
 def test_what_is_around_comes_back_from_its_tensors():

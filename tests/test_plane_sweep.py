@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from maquette.neural.geometry.multi_view_depth import multi_view_depth, neighbours
+from maquette.neural.geometry.multi_view_depth import UNSURE, multi_view_depth, neighbours
 from maquette.neural.geometry.plane_sweep import sweep
 from maquette.neural.geometry.posed import PosedPicture
 from maquette.neural.geometry.projection import project, unproject
@@ -102,7 +102,7 @@ def test_fused_and_reference_aggregate_alike(height, width, labels, seed):
 
 
 def test_a_path_pays_for_steps_and_jumps_as_in_hirschmuellers_equation():
-    """Two pixels in a row, three labels, along the row: L = C + min(0 from the same, 0.1 from the next, jump) less 0."""
+    """Two pixels in a row, three labels, along it: L = C + min(0 from the same, 0.1 from the next, jump) less 0."""
     cost = np.array([[[0.0, 1.0, 1.0], [0.5, 0.5, 0.5]]], np.float32)
     forward = [0.5, 0.6, 0.9]  # small is 0.1, large 0.4
     backward = [0.0, 1.0, 1.0]  # all labels of the second pixel cost the same
@@ -124,13 +124,14 @@ def test_views_agree_on_the_true_depth_and_on_nothing_a_single_one_shows(picture
     found = multi_view_depth(pictures, points)
     for picture in found:
         assert picture.depth.shape == (HEIGHT, WIDTH)
-        known = np.isfinite(picture.depth)
-        assert known.mean() > 0.6
+        known = picture.depth_weight == 1
+        assert known.mean() > 0.6 and np.isfinite(picture.depth).all()
         error = np.abs(picture.depth / true_depth(picture) - 1)[known]
         assert np.median(error) < 0.01 and (error < 0.03).mean() > 0.97
     wrong = [*pictures[:4], looking(0.2, 0.2)]
     wrong[4].rgba_srgb[..., :3] = np.random.default_rng(1).random((HEIGHT, WIDTH, 1))
-    assert np.isfinite(multi_view_depth(wrong, points)[4].depth).mean() < 0.1
+    weight = multi_view_depth(wrong, points)[4].depth_weight
+    assert (weight == 1).mean() < 0.1 and np.unique(weight[weight < 1]) == np.float32(UNSURE)
 
 
 def test_the_best_neighbour_sees_the_points_from_five_degrees_aside():
@@ -163,6 +164,8 @@ def test_a_cell_is_free_where_two_pictures_see_through_it_and_none_stops():
     # The voxels' middles are at depths 4.75, 4.25, … 0.25; half a diagonal is 0.43, and 1 % of the depth comes to it.
     assert free_cells(pictures, lattice, cells, 0.005).tolist() == [False] * 3 + [True] * 6 + [False]
     assert not free_cells(pictures[1:], lattice, cells, 0.005).any()
+    unsure = replace(pictures[0], depth_weight=np.full((HEIGHT, WIDTH), 0.5, np.float32))
+    assert not free_cells([unsure, *pictures[1:]], lattice, cells, 0.005).any()
     nearer = [*pictures, replace(pictures[0], depth=np.full((HEIGHT, WIDTH), 2.0, np.float32))]
     assert free_cells(nearer, lattice, cells, 0.005).tolist() == [False] * 3 + [True] * 2 + [False] * 2 + [True] * 3
 
@@ -175,7 +178,10 @@ def test_a_ray_ends_at_its_pixels_depth_as_near_as_a_step_and_the_precision_say(
     rays = pixels.rays(index, lattice)
     place = lattice.lower + lattice.voxel * (rays.origins + ends.distance[:, None] * rays.directions).numpy()
     assert place[0] == pytest.approx(unproject(pictures[0], true_depth(pictures[0]))[0, WIDTH // 2 + 7], abs=1e-4)
-    assert ends.weight.tolist() == [2, 0] and ends.deviation[0].item() == pytest.approx(np.hypot(0.1 * ends.distance[0].item(), 1))
+    assert ends.weight.tolist() == [2, 0]
+    assert ends.deviation[0].item() == pytest.approx(np.hypot(0.1 * ends.distance[0].item(), 1))
+    half = replace(pictures[0], depth_weight=np.full((HEIGHT, WIDTH), 0.5, np.float32))
+    assert Pixels([half], CPU).ends(index, lattice, 0.1, 2.0).weight.tolist() == [1, 0]
     assert Pixels([looking(0)], CPU).ends(index, lattice, 0.1, 2.0) is None
 
 
@@ -189,6 +195,7 @@ def test_a_density_fills_where_the_depth_says_though_colours_say_nothing():
     seen = trainer.result().render(p.fx, p.fy, p.cx, p.cy, WIDTH, HEIGHT, p.world_from_camera)
     error = np.abs(seen.depth / p.depth - 1)[:, WIDTH // 2 + 4:]
     assert np.median(error) < 0.03
+    assert np.isfinite(seen.depth).all()  # where nothing is known, light stops too
 
 
 @pytest.mark.parametrize(("has_alpha", "own", "expected"),

@@ -22,6 +22,9 @@ class Surroundings:
     before: Tensor  # (N, 3) colour between the camera and the box, premultiplied
     transmittance: Tensor  # (N,) share of light that comes through there
     behind: Tensor  # (N, 3) colour behind the box
+    distance: Tensor  # (N,) Σ weight · metres from the ray's origin, of what is before the box
+    distance_behind: Tensor  # (N,) the same of what is behind it
+    stopped_behind: Tensor  # (N,) share of the light that stops behind it, of what gets there
 
 
 class Around:
@@ -47,7 +50,9 @@ class Around:
         first = density.render(self._field.rows, Rays(whole.origins, whole.directions, whole.near, enters), offset)
         last = density.render(self._field.rows, Rays(whole.origins, whole.directions, leaves, whole.far), offset)
         behind = last.rgb + last.transmittance[:, None] * self._field.background
-        return Surroundings(first.rgb, first.transmittance, behind)
+        voxel = self._field.lattice.voxel
+        return Surroundings(first.rgb, first.transmittance, behind, voxel * first.distance, voxel * last.distance,
+                            1 - last.transmittance)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it is made of."""

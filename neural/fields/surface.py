@@ -132,14 +132,16 @@ class SurfaceField:
         for rays, axial in picture_rays(camera, width, height, self.lattice, self.rows.sdf.device):
             with torch.no_grad():
                 seen = surface.render(self.rows, rays, torch.full_like(rays.near, 0.5), self.width, RENDER_STEP)
-            alpha = 1 - seen.transmittance
-            depth = seen.distance / alpha.clamp(min=1e-6) * axial * self.lattice.voxel
-            depth = torch.where(alpha > 0.01, depth, torch.nan)
+            alpha = stopped = 1 - seen.transmittance
+            distance = seen.distance * self.lattice.voxel
             rgb = seen.rgb.clamp(min=0).minimum(alpha[:, None])
             if self.around is not None:
                 beside = self.around.seen(rays, self.lattice)
                 rgb = beside.before + beside.transmittance[:, None] * (rgb + (1 - alpha[:, None]) * beside.behind)
+                distance = beside.distance + beside.transmittance * (distance + (1 - alpha) * beside.distance_behind)
+                stopped = 1 - beside.transmittance * (1 - alpha) * (1 - beside.stopped_behind)
                 alpha = torch.ones_like(alpha)
+            depth = torch.where(stopped > 0.01, distance / stopped.clamp(min=1e-6) * axial, torch.nan)
             parts.append(torch.cat([rgb, alpha[:, None], depth[:, None], F.normalize(seen.normal, dim=1)], 1).cpu())
         image = torch.cat(parts).view(height, width, 8).numpy()
         return Rendered(image[..., :3], image[..., 3], image[..., 4], image[..., 5:])

@@ -27,3 +27,4 @@ class PosedPicture:
     split: str = "train"
     has_alpha: bool = True  # False where every pixel counts as the scene (no alpha, no mask)
     weight: np.ndarray | None = None  # (H, W) float32, 0 where the pixel is not known (outside an undistorted picture)
+    depth_weight: np.ndarray | None = None  # (H, W) float32, 0 to 1, how far the depth is trusted; None is wholly

@@ -97,7 +97,7 @@ def seen_cells(pictures: Sequence[PosedPicture], lattice: Lattice) -> np.ndarray
 
 
 def free_cells(pictures: Sequence[PosedPicture], lattice: Lattice, cells: np.ndarray, precision: float) -> np.ndarray:
-    """Which `cells` (N, 3) of a lattice the pictures' depth shows to be empty, (N,) bool.
+    """Which `cells` (N, 3) of a lattice the pictures' depth, where it is wholly trusted, shows to be empty, (N,) bool.
 
     Several see through a cell, and for none it is where a surface is, to the share `precision` of the depth and to
     the cell's own size.
@@ -115,7 +115,8 @@ def free_cells(pictures: Sequence[PosedPicture], lattice: Lattice, cells: np.nda
         x, y, z = project(p, places)
         height, width = p.depth.shape
         inside = (z > 0) & (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        depth = p.depth[np.where(inside, y, 0).astype(int), np.where(inside, x, 0).astype(int)]
+        sure = p.depth if p.depth_weight is None else np.where(p.depth_weight == 1, p.depth, np.nan)
+        depth = sure[np.where(inside, y, 0).astype(int), np.where(inside, x, 0).astype(int)]
         margin = half + DEVIATIONS * precision * z
         through += inside & (depth > z + margin)
         at |= inside & (np.abs(depth - z) <= margin)

@@ -97,11 +97,11 @@ class Pixels:
         self._has_alpha = torch.tensor([p.has_alpha for p in pictures], device=device)
         rgba = np.concatenate([p.rgba_srgb[k] for p, k in zip(pictures, known, strict=True)])
         self.rgba = torch.from_numpy(rgba).to(device)  # (N, 4) premultiplied sRGB
-        self._depth: Tensor | None = None  # (N,) metres, NaN is unknown
+        self._depth: tuple[Tensor, Tensor] | None = None  # metres and weight, (N,) each
         if any(p.depth is not None for p in pictures):
-            depth = [np.full(len(p), np.nan, np.float32) if q.depth is None else q.depth[k]
-                     for p, q, k in zip(pixel, pictures, known, strict=True)]
-            self._depth = torch.from_numpy(np.concatenate(depth)).to(device)
+            pairs = [_depth(p)[:, k] for p, k in zip(pictures, known, strict=True)]
+            depth, weight = torch.from_numpy(np.concatenate(pairs, axis=1)).to(device)
+            self._depth = depth, weight
         self._weight: Tensor | None = None  # (V,) in 0 to 1; None is 1 for all
         self._on: tuple[Lattice, Tensor] | None = None  # the cameras' rows on the lattice asked for last
 
@@ -124,12 +124,12 @@ class Pixels:
         if self._depth is None:
             return None
         rays, axial = self._cast(index, lattice)
-        depth = self._depth[index]
-        distance = depth.nan_to_num(1.0) / (axial * lattice.voxel)
+        depth, trust = self._depth[0][index], self._depth[1][index]
+        distance = depth / (axial * lattice.voxel)
         step = torch.ones_like(distance)
         if lattice.shell:
             step = stretch(outward(rays.origins + distance[:, None] * rays.directions, lattice.cells, lattice.shell))
-        return Ends(distance, torch.hypot(precision * distance, step), weight * depth.isfinite().float())
+        return Ends(distance, torch.hypot(precision * distance, step), weight * trust)
 
     def _cast(self, index: Tensor, lattice: Lattice) -> tuple[Rays, Tensor]:
         if self._on is None or self._on[0] is not lattice:
@@ -168,6 +168,16 @@ class Pixels:
             rays = self.rays(index, lattice)
             found.append(index[rays.far > rays.near])
         return torch.cat(found)
+
+
+def _depth(picture: PosedPicture) -> np.ndarray:
+    """(2, H, W) float32: depth, 1 where it is not known, and its weight, 0 there."""
+    shape = picture.rgba_srgb.shape[:2]
+    if picture.depth is None:
+        return np.stack([np.ones(shape, np.float32), np.zeros(shape, np.float32)])
+    weight = np.ones(shape, np.float32) if picture.depth_weight is None else picture.depth_weight
+    known = np.isfinite(picture.depth) & (picture.depth > 0)
+    return np.stack([np.where(known, picture.depth, 1), np.where(known, weight, 0)]).astype(np.float32)
 
 
 def _known(picture: PosedPicture) -> np.ndarray:

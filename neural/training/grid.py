@@ -37,8 +37,9 @@ GREY, ALPHA = 0.5, 0.75
 # within, so that it hides nothing, and is dense where sparse points are known. A distortion of this weight gathers
 # what a ray sees in one place: few photos are explained by fog before the cameras as well.
 SHELL, FOG, AT_POINTS, DISTORTION = 0.5, (-4.0, -2.0), 3.0, 0.2
-# Of light that does not end at a known depth, and the share of the depth within which it does.
-ASTRAY, PRECISION = 0.05, 0.02
+# There all light stops somewhere, by this weight of what does not: else the one colour far behind, which is learnt,
+# takes the place of a plain floor. And the weight of light that does not end at a known depth, to a share of it.
+ENCLOSED, ASTRAY, PRECISION = 0.1, 0.2, 0.02
 CHUNK = 2**16  # rays that are tested at once for what they meet
 
 
@@ -51,8 +52,9 @@ def make_trainer(pictures: Sequence[PosedPicture], box: np.ndarray, recipe: Capt
 class GridTrainer:
     """Optimises a `GridField` for its pictures' squared error, coarse to fine.
 
-    Where pictures have depth, rays are made to end there. Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt; where
-    no alpha is known, the field is in all of space, and begins at the sparse `points` (N, 3), if there are any.
+    Where the alpha of some picture is not known, what the field lets through shows one colour, which is learnt; where
+    no alpha is known, the field is in all of space, and begins at the sparse `points` (N, 3), if there are any. Where
+    pictures have depth, rays are made to end there, and cells before it that are sure to be free are left out.
     `opaque` tells of world points (N, 3) whether the hull begins solid there, in place of thin fog that condenses:
     plain parts then stay as the silhouettes have them. The colours are those of all directions then, so that gloss
     does not pass for depth.
@@ -97,11 +99,11 @@ class GridTrainer:
         rgba = self._pixels.rgba[index]
         let_through = 1 - rgba[:, 3]
         offset = torch.rand(len(index), generator=_generator(self._seed, self._number)).to(rgba.device)
+        ends = self._pixels.ends(index, self._field.lattice, PRECISION, ASTRAY)
+        alpha_weight = torch.where(self._pixels.has_alpha(index), ALPHA, ENCLOSED if ends and self._shell else 0.0)
         loss, by_background = density.add_gradient(
             self._field.rows, rays, offset, rgba[:, :3] + let_through[:, None] * self._background, let_through,
-            self._background, ALPHA * self._pixels.has_alpha(index).float(), *self._optimizer.buffers,
-            DISTORTION if self._shell else 0.0,
-            self._pixels.ends(index, self._field.lattice, PRECISION, ASTRAY))
+            self._background, alpha_weight, *self._optimizer.buffers, DISTORTION if self._shell else 0.0, ends)
         fall = FALL**fraction
         if self._learns_background:
             self._background.sub_(fall * by_background.to(rgba.device)).clamp_(0, 1)
