@@ -156,16 +156,17 @@ def before_a_plain_wall() -> list[PosedPicture]:
     return pictures
 
 
-def test_a_cell_is_free_where_two_pictures_see_through_it_and_none_stops():
+def test_a_cell_is_free_where_a_picture_sees_through_it_and_none_stops():
     pictures = [replace(p, depth=np.full((HEIGHT, WIDTH), depth, np.float32))
                 for p, depth in zip(before_a_plain_wall(), (4.0, 4.0, np.nan), strict=True)]
     lattice = Lattice(np.array([-0.25, -0.25, -5.0]), 0.5, (1, 1, 10))
     cells = np.array([[0, 0, z] for z in range(10)])
     # The voxels' middles are at depths 4.75, 4.25, … 0.25; half a diagonal is 0.43, and 1 % of the depth comes to it.
-    assert free_cells(pictures, lattice, cells, 0.005).tolist() == [False] * 3 + [True] * 6 + [False]
-    assert not free_cells(pictures[1:], lattice, cells, 0.005).any()
+    assert free_cells(pictures, lattice, cells, 0.005).tolist() == [False] * 3 + [True] * 7
+    aside = [False] * 3 + [True] * 6 + [False]  # the second one does not see the last
+    assert free_cells(pictures[1:], lattice, cells, 0.005).tolist() == aside
     unsure = replace(pictures[0], depth_weight=np.full((HEIGHT, WIDTH), 0.5, np.float32))
-    assert not free_cells([unsure, *pictures[1:]], lattice, cells, 0.005).any()
+    assert free_cells([unsure, *pictures[1:]], lattice, cells, 0.005).tolist() == aside
     nearer = [*pictures, replace(pictures[0], depth=np.full((HEIGHT, WIDTH), 2.0, np.float32))]
     assert free_cells(nearer, lattice, cells, 0.005).tolist() == [False] * 3 + [True] * 2 + [False] * 2 + [True] * 3
 

@@ -15,7 +15,7 @@ from .lattice import Lattice
 
 # Film filters spread a trace of alpha over neighbouring pixels; less than this is background.
 OPAQUE = 0.02
-THROUGH, DEVIATIONS = 2, 2.0  # pictures that must see through an empty cell, and by how many of depth's deviations
+DEVIATIONS = 2.0  # of a picture's depth, by which it must see through an empty cell
 COARSE = 64  # resolution at which the subject's box is found
 
 
@@ -99,8 +99,8 @@ def seen_cells(pictures: Sequence[PosedPicture], lattice: Lattice) -> np.ndarray
 def free_cells(pictures: Sequence[PosedPicture], lattice: Lattice, cells: np.ndarray, precision: float) -> np.ndarray:
     """Which `cells` (N, 3) of a lattice the pictures' depth, where it is wholly trusted, shows to be empty, (N,) bool.
 
-    Several see through a cell, and for none it is where a surface is, to the share `precision` of the depth and to
-    the cell's own size.
+    One sees through a cell (what is wholly trusted, several agree about), and for none it is where a surface is, to
+    the share `precision` of the depth and to the cell's own size.
     """
     middles = cells + 0.5
     places = lattice.places(middles)
@@ -108,7 +108,7 @@ def free_cells(pictures: Sequence[PosedPicture], lattice: Lattice, cells: np.nda
     if lattice.shell:  # A cell out there is as much larger as the space in it is contracted.
         outward = lattice.outward(places)
         half = half * np.where(outward > 1, outward**2 / lattice.shell, 1.0)
-    through, at = np.zeros(len(cells), np.int32), np.zeros(len(cells), bool)
+    through, at = np.zeros((2, len(cells)), bool)
     for p in pictures:
         if p.depth is None:
             continue
@@ -118,9 +118,9 @@ def free_cells(pictures: Sequence[PosedPicture], lattice: Lattice, cells: np.nda
         sure = p.depth if p.depth_weight is None else np.where(p.depth_weight == 1, p.depth, np.nan)
         depth = sure[np.where(inside, y, 0).astype(int), np.where(inside, x, 0).astype(int)]
         margin = half + DEVIATIONS * precision * z
-        through += inside & (depth > z + margin)
+        through |= inside & (depth > z + margin)
         at |= inside & (np.abs(depth - z) <= margin)
-    return (through >= THROUGH) & ~at
+    return through & ~at
 
 
 def _sees(picture: PosedPicture, points: np.ndarray) -> np.ndarray:
