@@ -28,6 +28,7 @@ from ..rendering.lattice import Lattice
 from ..rendering.rays import Pixels
 from .grid import GridTrainer, warm_up_density
 from .photo_consistency import agreed
+from .surface_film import flattened
 from .surface_start import carved, depths_of_density, depths_of_pictures, hull_distances
 
 DENSITY_RESOLUTION = 0.5  # of the recipe's, for the density field that comes first
@@ -189,12 +190,14 @@ class SurfaceTrainer:
             moment.copy_(state[name])
 
     def _start(self) -> SurfaceField:
-        """The hull carved by the pictures' depth or by the density's, in the density's colours."""
+        """The hull carved by the pictures' depth, or by the density's and drawn flat, in the density's colours."""
         maps = self._known
         if not maps and self._number >= DENSITY_FEWEST:
             maps = depths_of_density(self._density.field(), self._pictures)
         coarse, band = self._lattice(START), _band(WIDTHS[0])
         values = carved(self._hull, maps, coarse, None if self._known else self._agree)
+        if not (self._known or self._has_around):
+            values = flattened(values, band)
         distances = redistance(torch.from_numpy(values).float().to(self._device))
         field = SurfaceField(coarse, distances, band, WIDTHS[0])
         points = coarse.lower + coarse.voxel * field.corner_index.cpu().numpy()
