@@ -200,6 +200,8 @@ def test_a_failure_in_json_is_a_line_of_json(maquette: Maquette) -> None:
 @pytest.mark.parametrize("word", ["SIGINT", "SIGTERM"])
 def test_ctrl_c_and_kill_cancel_within_two_seconds_and_say_how_to_resume(
         maquette: Maquette, jobs: Path, tmp_path: Path, house: ModuleType, word: str) -> None:
+    # A shell that runs tests in the background makes them ignore Ctrl-C, and what they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     child = maquette.start("rehearsal", "transforms.json", "-o", "x.glb", "--steps", "150")
     job = wait_for_stage(jobs, "Counting")
     pid = json.loads((job / "worker.json").read_text())["pid"]
