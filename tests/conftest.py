@@ -53,6 +53,16 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def bpy_python() -> Callable[[str], Path]:
+    """The Python of a bpy wheel by its version; the test is skipped where there is none."""
+    spec = importlib.util.spec_from_file_location("wheels", Path(__file__).with_name("test_blender_wheels.py"))
+    assert spec and spec.loader
+    wheels = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(wheels)
+    return wheels.bpy_python
+
+
 @pytest.fixture(autouse=True)
 def jobs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees or leaves jobs in the user's cache."""

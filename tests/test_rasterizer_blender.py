@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +26,9 @@ LENSES = [dict(zip(("sensor_fit", "lens", "shift_x", "shift_y", "width", "height
 pytestmark = pytest.mark.blender
 
 
-def bpy_python(version: str) -> Path:
-    spec = importlib.util.spec_from_file_location("wheels", HERE / "test_blender_wheels.py")
-    assert spec and spec.loader
-    wheels = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(wheels)
-    return wheels.bpy_python(version)
-
-
 @pytest.mark.parametrize("version", ["4.2.23", "4.5.15"])
-def test_silhouette_and_depth_are_those_that_blender_renders(version: str, tmp_path: Path) -> None:
+def test_silhouette_and_depth_are_those_that_blender_renders(
+        version: str, tmp_path: Path, bpy_python: Callable[[str], Path]) -> None:
     (tmp_path / "lenses.json").write_text(json.dumps(LENSES))
     subprocess.run([bpy_python(version), HERE / "blender" / "render_scene.py", tmp_path / "lenses.json", tmp_path],
                    check=True, capture_output=True, timeout=300)
