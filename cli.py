@@ -169,7 +169,8 @@ def _add_options(parser: argparse.ArgumentParser, recipe: type[Recipe], but: str
     parser.add_argument("--quiet", action="store_true", help="say errors alone")
     parser.add_argument("--json", action="store_true", help="say progress and the result as lines of JSON")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
-    parser.add_argument("--blender", metavar="PATH", help="a blender, or a Python with bpy, for .blend files and to look at the mesh")
+    parser.add_argument("--blender", metavar="PATH",
+                        help="a blender, or a Python with bpy, for .blend files and to look at the mesh")
     group = parser.add_argument_group("parameters")
     for parameter in recipe.parameters():
         if parameter.name != but:

@@ -2,8 +2,8 @@
 
 A density field is fitted first, coarse and briefly: where the views see through the visual hull, it shows how far.
 It begins solid where the views agree about the hull and as fog where they do not, so that plain sides stay and
-hollows open. The hull carved by that is where the signed distance begins; it is rendered with the weights of NeuS
-(Wang et al. 2021), from wide to narrow.
+hollows open. The hull carved by that, its almost flat parts drawn flat, is where the signed distance begins; it is
+rendered with the weights of NeuS (Wang et al. 2021), from wide to narrow.
 """
 
 from __future__ import annotations

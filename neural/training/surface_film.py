@@ -18,7 +18,7 @@ from ..meshing.normals import smooth_normals
 
 AROUND = 48  # vertices, within about four voxels, over which normals are smoothed and compared
 SMOOTH, TIMES, LIKE = 3.0, 6, 0.3  # voxels, how often, and the difference of normals at which they count less
-FLAT = 0.025  # 1/voxels: what bends less counts as flat; half a hull's width over 80 voxels bends as much
+FLAT = 0.025  # 1/voxels: what bends less counts as flat; a ball as wide as a lattice of 80 voxels bends as much
 NEXT = 8  # vertices that a film is tied to
 RING = 2  # steps of NEXT by which a film stays away from what is curved
 SAME_SIDE = 0.9  # cosine between the normals of vertices that are tied
@@ -43,7 +43,7 @@ def flattened(distances: np.ndarray, reach: float) -> np.ndarray:
 
 
 def film(mesh: Mesh) -> np.ndarray:
-    """How far (V,) each vertex of a mesh moves out along its normal for its flat parts to be films; lengths in voxels."""
+    """How far (V,) each vertex moves out along its normal for the mesh's flat parts to be films; lengths in voxels."""
     points = mesh.vertices.astype(np.float64)
     distance, near = cKDTree(points).query(points, AROUND)
     normals = _smoothed(smooth_normals(mesh).normals.astype(np.float64), distance, near)
