@@ -176,8 +176,8 @@ def test_resumed_training_is_uninterrupted_training(network: str, tmp_path: Path
     whole, half, other = (PictureTrainer(waves(), recipe, seed=0, device=CPU) for _ in range(3))
     losses = [whole.step(fraction) for fraction in steps]
     before = [half.step(fraction) for fraction in steps[:5]]
-    checkpoint.save(half, 1.5)
-    assert checkpoint.load(other) == 1.5
+    checkpoint.save(half, 1.5, 0.5)
+    assert checkpoint.load(other) == (1.5, 0.5)
     assert before + [other.step(fraction) for fraction in steps[5:]] == losses
 
 

@@ -129,9 +129,9 @@ def test_a_resumed_fitting_goes_on_exactly(network, monkeypatch, tmp_path):
     for number in range(3):
         part.step(number / 6)
     saved = loop.Checkpoint(tmp_path, {}, 0)
-    saved.save(part, 1.5)
+    saved.save(part, 1.5, 0.5)
     again = DistanceTrainer(Torus(), network, seed=0, device=CPU)
-    assert saved.load(again) == 1.5
+    assert saved.load(again) == (1.5, 0.5)
     for number in range(3, 6):
         again.step(number / 6)
     for name, value in whole.state().items():

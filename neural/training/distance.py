@@ -61,8 +61,7 @@ def fit_distance(target: Distance, *, network: str, seconds: float, seed: int, d
     trainer = DistanceTrainer(target, network, seed=seed, device=device)
     fitted = {"format": FORMAT, "network": network, "seconds": seconds, "box": target.box.tolist()}
     saved = loop.Checkpoint(checkpoint, fitted, seed)
-    prepared = min(time.monotonic() - start, seconds / 2)
-    loop.run(trainer, trainer.look, seconds, prepared, saved, on_progress, on_preview)
+    loop.run(trainer, trainer.look, seconds, time.monotonic() - start, saved, on_progress, on_preview)
     return trainer.result()
 
 

@@ -47,24 +47,25 @@ class Checkpoint:
     recipe: dict
     seed: int
 
-    def load(self, trainer: Steps) -> float:
-        """Bring `trainer` to the saved state; the training seconds used until then, 0 where there is none."""
+    def load(self, trainer: Steps) -> tuple[float, float] | None:
+        """Bring `trainer` to the saved state; the seconds that were used until then, and those before its first step."""
         path = self.folder / FILE
         if not path.exists():
-            return 0.0
+            return None
         try:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads(file.metadata()["maquette"])
                 state = {name: file.get_tensor(name) for name in file.keys()}
+            seconds, prepared = float(about["seconds"]), float(about["prepared"])
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
-            return 0.0
+            return None
         if about["recipe"] != self.recipe or about["seed"] != self.seed:
-            return 0.0
+            return None
         trainer.load_state(state)
-        return float(about["seconds"])
+        return seconds, prepared
 
-    def save(self, trainer: Steps, seconds: float) -> None:
-        about = {"seconds": seconds, "recipe": self.recipe, "seed": self.seed}
+    def save(self, trainer: Steps, seconds: float, prepared: float) -> None:
+        about = {"seconds": seconds, "prepared": prepared, "recipe": self.recipe, "seed": self.seed}
         state = {name: value.cpu().contiguous() for name, value in trainer.state().items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         files.atomic_write(self.folder / FILE, safetensors.torch.save(state, {"maquette": json.dumps(about)}))
@@ -92,23 +93,27 @@ class Window:
         return (rgb * 255 + 0.5).astype(np.uint8), f"{-10 * math.log10(max(error, 1e-10)):.1f} dB"
 
 
-def run(trainer: Steps, look: Callable[[], tuple[np.ndarray, str]], seconds: float, used: float,
+def run(trainer: Steps, look: Callable[[], tuple[np.ndarray, str]], seconds: float, prepared: float,
         checkpoint: Checkpoint, on_progress: Callable[[float, str], None],
         on_preview: Callable[[np.ndarray], None]) -> None:
-    """Train until `seconds` of wall time are used, of which `used` are gone before.
+    """Train until `seconds` of wall time are used, of which `prepared` are gone before.
 
-    `look` draws a preview (H, W, 3) uint8 and says how good it is, from time to time. Everything
-    counts but compiling: steps, previews, checkpoints. What was trained is kept when the user cancels.
+    Of these at most half of the time count, so that some of it is training, and the trainer's schedule is that of
+    the rest, so that no stage of it is left out. `look` draws a preview (H, W, 3) uint8 and says how good it is, from
+    time to time. Everything counts but compiling: steps, previews, checkpoints. What was trained is kept when the user
+    cancels.
     """
     on_progress(0.0, "compiling, once")
     trainer.warm_up()
     previews, saves = Paced(1.0), Paced(5.0)
     saves.did(time.monotonic())
-    began = time.monotonic() - max(used, checkpoint.load(trainer))
+    prepared = min(prepared, seconds / 2)
+    used, prepared = checkpoint.load(trainer) or (prepared, prepared)
+    began = time.monotonic() - used
     message = ""
     try:
         while (used := time.monotonic() - began) < seconds:
-            loss = trainer.step(used / seconds)
+            loss = trainer.step((used - prepared) / (seconds - prepared))
             if not math.isfinite(loss):
                 raise MaquetteError("training: the loss is not a number any more; this is a defect of Maquette")
             if previews.due():
@@ -118,11 +123,11 @@ def run(trainer: Steps, look: Callable[[], tuple[np.ndarray, str]], seconds: flo
                 previews.did(start)
             if saves.due():
                 start = time.monotonic()
-                checkpoint.save(trainer, start - began)
+                checkpoint.save(trainer, start - began, prepared)
                 saves.did(start)
             on_progress(min(used / seconds, 1.0), message)
     except Cancelled:
-        checkpoint.save(trainer, used)
+        checkpoint.save(trainer, used, prepared)
         raise
-    checkpoint.save(trainer, max(used, seconds))
+    checkpoint.save(trainer, max(used, seconds), prepared)
     on_progress(1.0, message)
