@@ -100,22 +100,32 @@ class SurfaceTrainer:
     def step(self, fraction: float) -> float:
         """See `Trainer.step`."""
         if self._surface is None:
-            if self._has_around and fraction < AROUND_SHARE:
+            share = self._of_density(fraction)
+            if share is not None:
                 self._number += 1
-                return self._density.step(fraction / AROUND_SHARE)
-            if not (self._has_around or self._known) and self._number < DENSITY_STEPS and fraction < DENSITY_SHARE:
-                self._number += 1
-                return self._density.step(DENSITY_UNTIL * (self._number - 1) / DENSITY_STEPS)
+                return self._density.step(share)
             self._surface = _Surface(self._start(), fraction)
             if self._has_around:
                 self._index = self._pixels.meeting(self._surface.field.lattice)
         elif fraction - self._surface.banded >= REBAND:
             self._surface = self._surface.followed(fraction)
-        field, optimizer = self._surface.field, self._surface.optimizer
         # The narrowest width comes early enough for the colours to settle with it.
-        field.width = _width(fraction)
+        self._surface.field.width = _width(fraction)
         if self._number % REFRESH == 0:
-            field.refresh()
+            self._surface.field.refresh()
+        return self._optimised(self._surface, fraction)
+
+    def _of_density(self, fraction: float) -> float | None:
+        """The share of the density's schedule at which its next step is; None where the surface's turn has come."""
+        if self._has_around:
+            return fraction / AROUND_SHARE if fraction < AROUND_SHARE else None
+        if self._known or self._number >= DENSITY_STEPS or fraction >= DENSITY_SHARE:
+            return None
+        return DENSITY_UNTIL * self._number / DENSITY_STEPS
+
+    def _optimised(self, current: _Surface, fraction: float) -> float:
+        """One step of the surface's optimizer; returns its loss."""
+        field, optimizer = current.field, current.optimizer
         random = torch.Generator().manual_seed((self._seed * 0x9E3779B1 + self._number) % 2**63)
         self._number += 1
         index = self._index[torch.randint(len(self._index), (BATCH,), generator=random).to(self._device)]
