@@ -7,7 +7,7 @@
 Each scene of `_surface_scenes.py` is rendered once by Blender into FOLDER (the user's cache by default), 50 views of
 256². F-scores are those of `neural.evaluation.metrics`, with recall over the surface that some camera sees. The mesh
 is as it is extracted, before decimation and without repair. `--without-alpha` lays the views over a grey and forgets
-alpha.
+alpha, which is then told by that plain backdrop, as in a user's opaque renderings.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from maquette.formats.mesh import Mesh, read_npz
 from maquette.jobs import backend, headless, store
 from maquette.neural.evaluation.audit import audit, is_closed
 from maquette.neural.evaluation.metrics import compare
+from maquette.neural.geometry.plain_backdrop import without_backdrop
 from maquette.neural.geometry.posed import PosedPicture
 from maquette.neural.geometry.views import load_views
 from maquette.neural.kernels import dispatch
@@ -97,7 +98,7 @@ def load(folder: Path, without_alpha: bool) -> list[PosedPicture]:
     for p in pictures:
         rgb = p.rgba_srgb[..., :3] + GREY * (1 - p.rgba_srgb[..., 3:])
         opaque.append(replace(p, rgba_srgb=np.concatenate([rgb, np.ones_like(rgb[..., :1])], -1), has_alpha=False))
-    return opaque
+    return without_backdrop(opaque)  # as `load_views` does it for opaque files
 
 
 def extracted(field) -> Mesh:

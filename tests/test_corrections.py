@@ -223,6 +223,19 @@ def test_an_outline_that_cuts_the_subject_is_left_out_and_named(ball):
     assert warnings == ["views: 2 of 21 contradict the others' outlines (5.png, 17.png); they are left out"]
 
 
+def test_a_twig_thinner_than_what_is_looked_at_contradicts_nothing(ball):
+    """A rod of a pixel's width through the origin: no middle of a cell is in its outlines."""
+    pictures = []
+    for p in ball():
+        t = np.linspace(-0.5, 0.5, 400)[:, None] * np.array([0.6, 0.5, 0.62])
+        x, y, z = ((t - p.world_from_camera[:3, 3]) @ p.world_from_camera[:3, :3]).T
+        rgba = np.zeros((64, 64, 4), np.float32)
+        rgba[(p.cy + p.fy * y / z).astype(int), (p.cx - p.fx * x / z).astype(int)] = 1
+        pictures.append(replace(p, rgba_srgb=rgba))
+    warnings = []
+    assert agreeing(pictures, warnings.append) == pictures and warnings == []
+
+
 def test_where_all_outlines_contradict_each_other_none_is_left_out(ball):
     pictures = ball(centre=(0.6, 0.0, 0.0))
     shuffled = [replace(p, world_from_camera=q.world_from_camera)

@@ -20,7 +20,7 @@ MOST = 0.1  # share of the views, and at least one, that may be left out
 def agreeing(views: Sequence[PosedPicture], warn: Callable[[str], None]) -> list[PosedPicture]:
     """The views without those training views whose outlines contradict the others'; says which, or that all do."""
     masked = [v for v in views if v.split == "train" and v.has_alpha]
-    if len(masked) < silhouettes.FEWEST or not any((v.rgba_srgb[..., 3] > 0.5).any() for v in masked):
+    if not silhouettes.comparable(masked):
         return list(views)
     found, share = silhouettes.outliers(masked, max(int(MOST * len(masked)), 1))
     if share > silhouettes.AGREED:

@@ -15,6 +15,11 @@ CELLS = 32  # along the cube in which silhouettes are compared
 AGREED = 0.005
 
 
+def comparable(pictures: Sequence[PosedPicture]) -> bool:
+    """Whether there are enough of them to contradict each other, and any shows something."""
+    return len(pictures) >= FEWEST and any((p.rgba_srgb[..., 3] > 0.5).any() for p in pictures)
+
+
 def outliers(pictures: Sequence[PosedPicture], most: int) -> tuple[list[int], float]:
     """Numbers of the pictures that contradict the others, and the share of the others' silhouettes in contradiction.
 
@@ -57,7 +62,10 @@ class _View:
         self.pixel = np.full(len(points), -1)  # of the reduced picture; −1 outside
         at = np.flatnonzero(inside)
         self.out = np.zeros(len(points), bool)  # shut out by this view
-        shuts = ~mask if picture.weight is None else ~mask & (picture.weight > 0)
+        # Only where all of a cell shows nothing: the cells of a twig that is thinner than they are stay.
+        shuts = ~binary_dilation(mask, iterations=int(np.ceil(cell * picture.fx / np.median(depth))))
+        if picture.weight is not None:
+            shuts &= picture.weight > 0
         self.out[at] = shuts[row[at].astype(int), column[at].astype(int)]
         self.pixel[at] = (row[at] // stride * self.mask.shape[1] + column[at] // stride).astype(int)
 

@@ -11,6 +11,7 @@ from ...formats.cameras import check_views
 from ...formats.capture import Camera, Capture, View
 from ...formats.pictures import nearest, read_depth, read_grey, read_picture
 from ...recipes.errors import InputError
+from .plain_backdrop import without_backdrop
 from .posed import PosedPicture
 from .undistort import pinhole_of, resample
 
@@ -24,8 +25,8 @@ def load_views(capture: Capture, warn: Callable[[str], None], longest_side: int 
     """Every view's picture, ready for training; pictures larger than `longest_side` pixels are reduced to it.
 
     A picture of another size than its camera states scales the camera where the shape is the same, with one
-    warning for all. Whether alpha counts is the capture's matter: where every picture is opaque there is no
-    subject to separate. Raises InputError naming a view or file that cannot be used.
+    warning for all. Whether alpha counts is the capture's matter: where every picture is opaque, a plain backdrop
+    tells the subject, or there is none to separate. Raises InputError naming a view or file that cannot be used.
     """
     check_views(capture.views)
     undistorted = _Undistorter()
@@ -43,7 +44,10 @@ def load_views(capture: Capture, warn: Callable[[str], None], longest_side: int 
              f"{longest_side} px on the longest side")
     if any(one.transparent for one in loaded):
         return [one.picture for one in loaded]
-    return [replace(one.picture, has_alpha=False) for one in loaded]
+    pictures = without_backdrop([replace(one.picture, has_alpha=False) for one in loaded])
+    if pictures[0].has_alpha:
+        warn(f"views: all {len(pictures)} pictures have one colour behind the subject; it counts as transparent")
+    return pictures
 
 
 @dataclass(frozen=True)
