@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from maquette.formats.capture import Camera, Capture, View
 from maquette.neural.geometry.plain_backdrop import without_backdrop
 from maquette.neural.geometry.posed import PosedPicture
+from maquette.neural.geometry.views import load_views
 
 BACKDROPS = [(0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.25, 0.25, 0.25)]
 FINE = 4  # times: how finely a pixel is divided before it is averaged
@@ -110,3 +114,14 @@ def test_what_is_not_known_is_no_backdrop_and_shows_nothing(smooth) -> None:
     found = without_backdrop(pictures)
     assert all(p.has_alpha and (p.rgba_srgb[:6] == 0).all() for p in found)
     assert np.abs(found[0].rgba_srgb[8:, :, 3] - smooth[0].rgba_srgb[8:, :, 3]).mean() < 0.01
+
+
+def test_files_without_alpha_before_one_colour_are_read_as_transparent_and_it_is_said(smooth, tmp_path: Path) -> None:
+    views = []
+    for p in over(smooth, (1, 1, 1)):
+        Image.fromarray((p.rgba_srgb[..., :3] * 255).round().astype(np.uint8)).save(tmp_path / p.name)
+        views.append(View(p.name, Camera(64, 64, p.fx, p.fy, p.cx, p.cy), p.world_from_camera, p.name))
+    warnings: list[str] = []
+    found = load_views(Capture(tmp_path, tuple(views)), warnings.append)
+    assert all(p.has_alpha for p in found) and (found[0].rgba_srgb[0, 0] == 0).all()
+    assert warnings == ["views: all 24 pictures have one colour behind the subject; it counts as transparent"]
