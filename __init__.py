@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 
@@ -41,7 +40,9 @@ def _command_line(*arguments: Any, **options: Any) -> int:
 
 
 def __getattr__(name: str) -> Any:
-    """The tasks as functions (`maquette.capture(…)`), loaded when first asked for."""
-    if name.startswith("_") or importlib.util.find_spec(f".{name}", __name__):
+    """The tasks as functions (`maquette.capture(…)`), loaded when first asked for; Blender asks for other names."""
+    from .recipes import tasks
+
+    if name not in tasks():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(".api", __name__), name)

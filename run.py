@@ -7,6 +7,7 @@
     bench [NAME…]     benchmarks/NAME.py; without a name, list them
     docs              write docs/tasks.md from the recipes
     build             the extension's zip, in dist/
+    release           a repository of the last commit that Blender can subscribe to, in dist/repository/
     maquette ARGS…    the command line
     setup [--blender] the environments alone, which the other words make when they need them
 
@@ -220,15 +221,11 @@ def docs(arguments: list[str]) -> int:
 
 
 def build(arguments: list[str]) -> int:
-    """Blender's own builder and validator, which a bpy wheel brings; they need no bpy import."""
-    python = blender(DEMO_BLENDER)
-    tool = next((ROOT / ".blenders" / DEMO_BLENDER).glob("**/bl_pkg/cli/blender_ext.py"))
-    (ROOT / "dist").mkdir(exist_ok=True)
-    code = call(python, tool, "build", "--source-dir", ROOT, "--output-dir", ROOT / "dist")
-    for path in sorted((ROOT / "dist").glob("*.zip")) if not code else []:
-        code = code or call(python, tool, "validate", path)
-        say(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1e6:.1f} MB")
-    return code
+    return call(blender(DEMO_BLENDER), ROOT / "release" / "build.py", ROOT / "dist")
+
+
+def release(arguments: list[str]) -> int:
+    return call(blender(DEMO_BLENDER), ROOT / "release" / "build.py", ROOT / "dist" / "repository", "--repository")
 
 
 def maquette(arguments: list[str]) -> int:
@@ -247,7 +244,7 @@ def setup(arguments: list[str]) -> int:
 
 WORDS: dict[str, Callable[[list[str]], int]] = {
     "demo": demo, "test": test, "test-gui": test_gui, "bench": bench, "docs": docs, "build": build,
-    "maquette": maquette, "setup": setup}
+    "release": release, "maquette": maquette, "setup": setup}
 
 
 def main(arguments: list[str]) -> int:

@@ -16,22 +16,30 @@ _IN_ENVIRONMENT = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/p
 _HOW = "`python3 run.py setup` in Maquette's folder makes one, or name one in MAQUETTE_PYTHON or the preferences"
 
 
-def find_backend_python(explicit: str | Path | None = None) -> Path:
-    """The Python with torch: `explicit`, else MAQUETTE_PYTHON, else this one, else the one that set-up made."""
+def find_backend_python(explicit: str | Path | None = None, *, tried: bool = True) -> Path:
+    """The Python with torch: `explicit`, else MAQUETTE_PYTHON, else this one, else the one that set-up made.
+
+    It is started to see whether it has torch; with `tried=False` its file alone is looked at, as a panel that is
+    drawn must do.
+    """
     named = explicit or os.environ.get("MAQUETTE_PYTHON")
     if named:
-        _check_python(Path(named))
+        _check_python(Path(named), tried)
         return Path(named)
     if importlib.util.find_spec("torch"):
         return Path(sys.executable)
     python = ROOT / ".venv" / _IN_ENVIRONMENT
     if not python.exists():
         raise InputError(f"python: no Python with torch was found; {_HOW}")
-    _check_python(python)
+    _check_python(python, tried)
     return python
 
 
-def _check_python(python: Path) -> None:
+def _check_python(python: Path, tried: bool) -> None:
+    if not tried:
+        if shutil.which(python) is None:
+            raise InputError(f"python: {python} is not a program; {_HOW}")
+        return
     # Looking whether it is there takes 30 ms, importing it two seconds; the worker will see soon enough.
     look = "import importlib.util, sys; sys.exit(3 if importlib.util.find_spec('torch') is None else 0)"
     try:

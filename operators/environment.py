@@ -33,13 +33,18 @@ def device(context: bpy.types.Context) -> str:
     return settings.device if settings else "auto"
 
 
-def backend_python(context: bpy.types.Context) -> Path:
-    """The Python with torch, or InputError. Looked for once; again after a while where it was missing."""
+def backend_python(context: bpy.types.Context, *, tried: bool = False) -> Path:
+    """The Python with torch, or InputError. Its file is looked for once; again after a while where it was missing.
+
+    `tried` starts it to see whether it has torch: when a job is made, never for a redraw.
+    """
     chosen = chosen_python(context)
+    if tried:
+        return backend.find_backend_python(chosen or None)
     when, path, why = _found.get(chosen, (-LOOK_AGAIN, None, ""))
     if path is None and time.monotonic() - when > LOOK_AGAIN:
         try:
-            path, why = backend.find_backend_python(chosen or None), ""
+            path, why = backend.find_backend_python(chosen or None, tried=False), ""
         except InputError as problem:
             why = str(problem)
         _found[chosen] = (time.monotonic(), path, why)

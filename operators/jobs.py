@@ -44,7 +44,7 @@ def _cancel(context: bpy.types.Context, job: Job) -> str:
 
 
 def _resume(context: bpy.types.Context, job: Job) -> str:
-    python = environment.backend_python(context)
+    python = environment.backend_python(context, tried=True)
     process.resume(job)
     if job.name not in watch.linked():
         watch.add(watch.scene_of(job) or context.scene, job, watch.replaced_by(job))

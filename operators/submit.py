@@ -29,7 +29,7 @@ def submit(context: bpy.types.Context, recipe: Recipe, replaces: str = "",
     Views are rendered by a second Blender on a copy of the file as it is now: this one stays responsive and may
     be closed. `more` is added to the job's target.
     """
-    python = environment.backend_python(context)
+    python = environment.backend_python(context, tried=True)
     with _new_job(context, recipe, replaces, more) as job:
         if inputs.source(recipe).is_slow(recipe):
             _refuse_unsaved_images()
@@ -64,7 +64,7 @@ def run_here(context: bpy.types.Context, recipe: Recipe, replaces: str,
 def gather_here(context: bpy.types.Context, recipe: Recipe, replaces: str, on_status: Callable[[Status], None],
                 more: dict[str, Any] | None = None) -> Job:
     """A job that is ready to run."""
-    environment.backend_python(context)
+    environment.backend_python(context, tried=True)
     with _new_job(context, recipe, replaces, more) as job:
         inputs.gather(context, recipe, job.input,
                       lambda fraction, message: on_status(Status("running", RENDERING, fraction, message=message)))

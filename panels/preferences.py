@@ -42,7 +42,7 @@ def missing(python: str) -> str:
     when, why = _looked.get(python, (-LOOK_AGAIN, ""))
     if time.monotonic() - when > LOOK_AGAIN:
         try:
-            backend.find_backend_python(python or None)
+            backend.find_backend_python(python or None, tried=False)
             why = ""
         except InputError as problem:
             why = str(problem)

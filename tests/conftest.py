@@ -53,14 +53,31 @@ def shared() -> Path:
     return SHARED
 
 
+def _of_tests(name: str) -> ModuleType:
+    """The module of a file of tests, for what it makes for others too."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def bpy_python() -> Callable[[str], Path]:
     """The Python of a bpy wheel by its version; the test is skipped where there is none."""
-    spec = importlib.util.spec_from_file_location("wheels", Path(__file__).with_name("test_blender_wheels.py"))
-    assert spec and spec.loader
-    wheels = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(wheels)
-    return wheels.bpy_python
+    return _of_tests("test_blender_wheels").bpy_python
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The extension's zip."""
+    return _of_tests("test_blender_wheels").build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def blender_program() -> Callable[[str], list[str | Path]]:
+    """The words that start a Blender of a version without its window; the test is skipped where there is none."""
+    return _of_tests("test_blender_gui").program_words
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +91,7 @@ def jobs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 def copy_package(folder: Path) -> Path:
     """The package's own files, copied to `folder`, under another name as Blender would have it."""
     ignore = shutil.ignore_patterns("__pycache__", "tests", "benchmarks", "docs", "demo", "examples", "out", "dist",
-                                    ".*", "requirements")
+                                    ".*", "requirements", "release")
     shutil.copytree(ROOT, folder, ignore=ignore)
     return folder
 

@@ -25,14 +25,26 @@ def wheels() -> ModuleType:
     return module
 
 
-def blender_words(version: str, profile: Path) -> list[str]:
-    """What opens a Blender with a window: the script that brings one, else the blender on the PATH."""
-    script = os.environ.get("MAQUETTE_REAL_BLENDER") or SHARED_SCRIPT
-    if not Path(script).exists():
-        return ["blender"]
+def brought(version: str) -> Path | None:
+    """The script that brings Blenders, when it has brought this one; None where there is no script."""
+    script = Path(os.environ.get("MAQUETTE_REAL_BLENDER") or SHARED_SCRIPT)
+    if not script.exists():
+        return None
     if subprocess.run(["bash", script, "install", version], stdout=subprocess.DEVNULL).returncode == 77:
         pytest.skip(f"Blender {version} cannot be had on this machine")
-    return ["bash", script, "gui", version, "--profile", str(profile), "--"]
+    return script
+
+
+def blender_words(version: str, profile: Path) -> list[str]:
+    """What opens a Blender with a window: the script that brings one, else the blender on the PATH."""
+    script = brought(version)
+    return ["bash", str(script), "gui", version, "--profile", str(profile), "--"] if script else ["blender"]
+
+
+def program_words(version: str) -> list[str | Path]:
+    """The same Blender as a program without its window; BLENDER_USER_RESOURCES names its profile."""
+    script = brought(version)
+    return ["bash", script, "run", version, "--"] if script else ["blender"]
 
 
 def run(version: str, tmp_path: Path, script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -327,6 +327,13 @@ def test_a_python_that_is_none_is_refused(tmp_path: Path) -> None:
         backend.find_backend_python(tmp_path / "nothing")
 
 
+def test_a_look_at_a_python_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    assert backend.find_backend_python(sys.executable, tried=False) == Path(sys.executable)
+    with pytest.raises(InputError, match="nothing is not a program; .*run.py setup"):
+        backend.find_backend_python(tmp_path / "nothing", tried=False)
+
+
 def test_this_python_is_the_backend_where_it_has_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MAQUETTE_PYTHON", raising=False)
     assert backend.find_backend_python() == Path(sys.executable)

@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
 # Blender's Python has numpy and nothing else: there these are imported where they are used, by the backend alone.
 ONLY_WHEN_USED = {"PIL", "trimesh", "scipy", "OpenEXR"}
 ROOT_FILES = {
-    "__init__": ({"operators", "panels", "scene", "cli", "api"}, {"bpy"}),
+    "__init__": ({"operators", "panels", "scene", "cli", "api", "recipes"}, {"bpy"}),
     "__main__": ({"cli"}, set()),
     "compare": ({"api", "formats", "jobs", "recipes"}, set()),
     "cli": ({"api", "compare", "doctor", "terminal", "formats", "jobs", "recipes", "neural"}, {"bpy"}),
@@ -93,7 +93,7 @@ def test_a_file_of_the_root_imports_only_what_it_may(name: str) -> None:
 
 
 def test_every_source_stands_in_a_room() -> None:
-    apart = {"tests", "benchmarks", "docs", "demo", "examples", "requirements", "out", "dist"}
+    apart = {"tests", "benchmarks", "docs", "demo", "examples", "release", "requirements", "out", "dist"}
     for path in ROOT.rglob("*.py"):
         first, *more = path.relative_to(ROOT).parts
         if not first.startswith(".") and first not in apart:
