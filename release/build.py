@@ -63,7 +63,8 @@ def copy_tree(target: Path) -> None:
     for name in git("ls-files"):
         source, copy = ROOT / name, target / name
         if source.is_symlink() or not source.is_file():
-            raise Trouble(f"{name}: git tracks it and it is no plain file here; `git checkout -- {name}` brings it back")
+            raise Trouble(f"{name}: git tracks it and it is no plain file here; "
+                          f"`git checkout -- {name}` brings it back")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)
     left_out = git("ls-files", "--others", "--exclude-standard")
@@ -80,11 +81,14 @@ def rewrite(source: Path, target: Path) -> None:
             plain.writestr(fixed, packed.read(entry), compresslevel=9)
 
 
+def manifest() -> dict[str, str]:
+    return tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
+
+
 def build(folder: Path) -> Path:
     """FOLDER/ID-VERSION.zip, which Blender's validator has passed."""
-    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
     folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f"{manifest['id']}-{manifest['version']}.zip"
+    made = folder / f"{manifest()['id']}-{manifest()['version']}.zip"
     with tempfile.TemporaryDirectory() as scratch:
         tree, packed, plain = (Path(scratch) / name for name in ("tree", "packed.zip", made.name))
         copy_tree(tree)
@@ -105,6 +109,10 @@ def repository(folder: Path) -> None:
     if changed:
         raise Trouble(f"git: {len(changed)} files differ from the last commit (first: {changed[0][3:]}); "
                       "commit them or put them aside, then release")
+    version = manifest()["version"]
+    if f"\n## {version}\n" not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
+        raise Trouble(f"CHANGELOG.md: says nothing of version {version}; add a heading `## {version}` and its changes, "
+                      "or raise the version in blender_manifest.toml")
     if folder.exists() and any(folder.iterdir()) and not (folder / "index.json").exists():
         raise Trouble(f"{folder}: is no extension repository and would be emptied; name another folder")
     shutil.rmtree(folder, ignore_errors=True)

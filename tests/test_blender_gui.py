@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ def brought(version: str) -> Path | None:
     """The script that brings Blenders, when it has brought this one; None where there is no script."""
     script = Path(os.environ.get("MAQUETTE_REAL_BLENDER") or SHARED_SCRIPT)
     if not script.exists():
+        if shutil.which("blender") is None:
+            pytest.skip("no Blender with a window: none on the PATH, and no script that brings one")
         return None
     if subprocess.run(["bash", script, "install", version], stdout=subprocess.DEVNULL).returncode == 77:
         pytest.skip(f"Blender {version} cannot be had on this machine")

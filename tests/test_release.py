@@ -1,4 +1,4 @@
-"""The zip is the same bytes wherever and whenever it is made, and Blender takes it from a repository that is a folder."""
+"""The zip is the same bytes wherever and whenever it is made; Blender takes it from a repository that is a folder."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def git(tree: Path, *words: str) -> None:
 def commit(tree: Path) -> None:
     git(tree, "add", "-A")
     git(tree, "commit", "-qm", "All of it")
+
+
+def set_version(tree: Path, number: str) -> None:
+    manifest = tree / "blender_manifest.toml"
+    manifest.write_text(re.sub(r'^version = ".*"', f'version = "{number}"', manifest.read_text(), flags=re.M))
 
 
 def digest(path: Path) -> str:
@@ -172,6 +177,14 @@ def test_a_release_of_uncommitted_changes_is_refused(tree: Path, tmp_path: Path,
     assert said.returncode == 2 and "1 files differ from the last commit (first: cli.py)" in said.stderr
 
 
+def test_a_release_whose_changes_are_not_told_is_refused(tree: Path, tmp_path: Path, make: Make) -> None:
+    set_version(tree, "0.0.7")
+    commit(tree)
+    said = make(tree, tmp_path / "repository", "--repository")
+    assert said.returncode == 2 and said.stderr.startswith("CHANGELOG.md: says nothing of version 0.0.7"), said.stderr
+    assert not (tmp_path / "repository").exists()
+
+
 def test_a_release_empties_no_folder_that_is_something_else(tree: Path, tmp_path: Path, make: Make) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     said = make(tree, tmp_path, "--repository")
@@ -184,7 +197,7 @@ def test_a_release_empties_no_folder_that_is_something_else(tree: Path, tmp_path
 def test_blender_subscribes_installs_and_upgrades_and_keeps_jobs_and_preferences(
         version: str, tree: Path, tmp_path: Path, make: Make,
         blender_program: Callable[[str], list[str | Path]]) -> None:
-    manifest, folder, profile = tree / "blender_manifest.toml", tmp_path / "repository", tmp_path / "profile"
+    folder, profile = tmp_path / "repository", tmp_path / "profile"
     words, env = blender_program(version), {**os.environ, "BLENDER_USER_RESOURCES": str(profile)}
     env.pop("MAQUETTE_JOBS", None)
     profile.mkdir()
@@ -196,7 +209,9 @@ def test_blender_subscribes_installs_and_upgrades_and_keeps_jobs_and_preferences
         return said.stdout
 
     def release(number: str) -> None:
-        manifest.write_text(re.sub(r'^version = ".*"', f'version = "{number}"', manifest.read_text(), flags=re.M))
+        set_version(tree, number)
+        with (tree / "CHANGELOG.md").open("a") as file:
+            file.write(f"\n## {number}\n")
         commit(tree)
         assert make(tree, folder, "--repository").returncode == 0
 
