@@ -18,12 +18,12 @@ from typing import Any, NoReturn
 from . import api, compare, doctor, terminal
 from .formats import comparison
 from .formats.report import as_json, program_version, rows
-from .jobs import backend, files, process, run, store
+from .jobs import backend, builds, files, planning, process, run, setup, store
 from .jobs.folder import Job
 from .recipes import PRESETS, Cancelled, InputError, MaquetteError, Parameter, Recipe, recipe_of, tasks
 
 # These need nothing but the standard library; the others go on in the backend where this Python is not it.
-_LIGHT = ("jobs", "cancel", "clean", "doctor")
+_LIGHT = ("jobs", "cancel", "clean", "doctor", "setup")
 
 
 def main(arguments: list[str], *, in_blender: bool = False, python: str | Path | None = None) -> int:
@@ -38,6 +38,8 @@ def main(arguments: list[str], *, in_blender: bool = False, python: str | Path |
         options = _parser().parse_args(arguments)
         if options.word not in _LIGHT and not _is_here(options, in_blender):
             return _in_backend(arguments, backend.find_backend_python(python), in_blender)
+        if options.word == "setup" and in_blender:  # Blender's Python does it, in a process of its own
+            return _in_backend(arguments, Path(sys.executable), in_blender)
         options.python = python
         return options.act(options) or 0
     except MaquetteError as error:
@@ -56,11 +58,11 @@ def main(arguments: list[str], *, in_blender: bool = False, python: str | Path |
 def _is_here(options: argparse.Namespace, in_blender: bool) -> bool:
     if in_blender:
         return options.word in tasks() and not options.input
-    return importlib.util.find_spec("torch") is not None or options.word == "setup"
+    return importlib.util.find_spec("torch") is not None
 
 
 def _in_backend(arguments: list[str], python: Path, in_blender: bool) -> int:
-    env = process.worker_environment() | {"MAQUETTE_JOBS": str(store.jobs_folder())}
+    env = process.worker_environment() | {"MAQUETTE_JOBS": str(store.jobs_folder()), "MAQUETTE_BACKEND": str(planning.folder())}
     if in_blender:
         import bpy
         env.setdefault("MAQUETTE_BLENDER", bpy.app.binary_path)
@@ -124,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
                             ("cancel", _cancel, "stop a job"), ("clean", _clean, "delete jobs that are over"),
                             ("work", _work, "run a job in this process"),
                             ("evaluate", _evaluate, "audit a mesh, measure a result against the truth"),
+                            ("setup", _setup, "make the backend, which everything else needs"),
                             ("doctor", _doctor, "say what this installation has")):
         sub = words.add_parser(word, help=help, description=act.__doc__, allow_abbrev=False)
         sub.set_defaults(act=act)
@@ -317,6 +320,16 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers there too")
 
 
+def _setup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "rocm", "mps"), default="auto",
+                        help="which torch: auto looks for a GPU's driver")
+    parser.add_argument("--folder", type=Path, help="where to; by default the user's data folder, or the extension's")
+    parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="take all packages from there, not the network")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--remove", action="store_true", help="delete the backend")
+    parser.add_argument("--json", action="store_true", help="say progress as lines of JSON")
+
+
 def _jobs(options: argparse.Namespace) -> None:
     """List the jobs with their state, size and where the result goes."""
     jobs = store.list_jobs()
@@ -381,6 +394,24 @@ def _evaluate(options: argparse.Namespace) -> None:
         files.atomic_write(options.report, as_json(figures))
 
 
+def _setup(options: argparse.Namespace) -> None:
+    """Make an environment with torch and all that belongs to it, in a folder of its own; nothing else is changed.
+
+    What is going to be done is said first. Cancelled or killed, it goes on when it is run again.
+    """
+    if options.remove:
+        print(f"{terminal.megabytes(setup.remove(options.folder))} freed in {options.folder or planning.folder()}")
+        return
+    plan = planning.plan(builds.choose(options.device), options.folder, options.wheels)
+    if not options.json:
+        print(plan.text(), flush=True)
+    if options.dry_run:
+        return
+    with terminal.narrator(False, options.json) as narrate:
+        said = setup.carry_out(plan, narrate)
+    print(json.dumps({"state": "done", "folder": str(plan.place)}) if options.json else said)
+
+
 def _doctor(options: argparse.Namespace) -> None:
     """Say what this installation has."""
     found = doctor.look(options.python)
@@ -388,4 +419,5 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 _ARGUMENTS = {"jobs": _json_argument, "resume": _resume_arguments, "cancel": _job_argument, "clean": _clean_arguments,
-              "work": _job_argument, "evaluate": _evaluate_arguments, "doctor": _json_argument}
+              "work": _job_argument, "evaluate": _evaluate_arguments, "doctor": _json_argument,
+              "setup": _setup_arguments}

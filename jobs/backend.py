@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from ..recipes import InputError
+from . import planning, setup
 from .process import ROOT
 
-_IN_ENVIRONMENT = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/python")
-_HOW = "`python3 run.py setup` in Maquette's folder makes one, or name one in MAQUETTE_PYTHON or the preferences"
+_HOW = "press Set Up Backend in the tab Maquette, run `maquette setup`, or name one in MAQUETTE_PYTHON or the preferences"
 
 
 def find_backend_python(explicit: str | Path | None = None, *, tried: bool = True) -> Path:
@@ -28,8 +28,9 @@ def find_backend_python(explicit: str | Path | None = None, *, tried: bool = Tru
         return Path(named)
     if importlib.util.find_spec("torch"):
         return Path(sys.executable)
-    python = ROOT / ".venv" / _IN_ENVIRONMENT
-    if not python.exists():
+    of_checkout = ROOT / ".venv" / planning.IN_ENVIRONMENT
+    python = of_checkout if of_checkout.exists() else setup.python()
+    if python is None:
         raise InputError(f"python: no Python with torch was found; {_HOW}")
     _check_python(python, tried)
     return python
@@ -64,7 +65,7 @@ def find_blender(explicit: str | Path | None = None) -> list[str]:
         return _script_words(program)
     if importlib.util.find_spec("bpy"):
         return [sys.executable]
-    made = sorted((ROOT / ".blenders").glob(f"*/{_IN_ENVIRONMENT}"), key=_version)
+    made = sorted((ROOT / ".blenders").glob(f"*/{planning.IN_ENVIRONMENT}"), key=_version)
     if made:
         return [str(made[-1])]
     program = shutil.which("blender")

@@ -9,7 +9,7 @@ def register() -> None:
     """Register all operators, and the timer that watches the jobs; all or nothing."""
     from . import environment, watch
 
-    environment.choose_jobs_folder()
+    environment.choose_folders()
     done = []
     try:
         for cls in classes():
@@ -29,10 +29,11 @@ def unregister() -> None:
     watch.stop()
     for cls in reversed(classes()):
         bpy.utils.unregister_class(cls)
-    environment.forget_jobs_folder()
+    environment.forget_folders()
 
 
 def classes() -> list[type]:
-    from . import compare, fields, importing, jobs, photos, presets, reconstruct, results
+    from . import compare, fields, importing, jobs, photos, presets, reconstruct, results, setup
 
-    return [*reconstruct.CLASSES, *fields.CLASSES, *compare.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES, *photos.CLASSES, *presets.CLASSES]
+    return [*reconstruct.CLASSES, *fields.CLASSES, *compare.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES,
+            *photos.CLASSES, *presets.CLASSES, *setup.CLASSES]

@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from ..jobs import backend, store
+from ..jobs import backend, planning, store
 from ..recipes import InputError
 
 ROOT_PACKAGE = __package__.rpartition(".")[0]
@@ -61,14 +61,21 @@ def blender_words() -> list[str]:
     return [bpy.app.binary_path, "--background", *trust, "--python-exit-code", "1", "--python"]
 
 
-def choose_jobs_folder() -> None:
-    """Keep jobs in the extension's user folder; in the user's cache where this is no extension."""
+def choose_folders() -> None:
+    """Keep jobs and the backend in the extension's user folder; in the user's own where this is no extension."""
     try:
         store.use_folder(Path(bpy.utils.extension_path_user(ROOT_PACKAGE, path="jobs", create=True)))
+        planning.use_folder(Path(bpy.utils.extension_path_user(ROOT_PACKAGE, path="backend")))
     except ValueError:
-        store.use_folder(None)
+        forget_folders()
 
 
-def forget_jobs_folder() -> None:
+def forget_folders() -> None:
     store.use_folder(None)
+    planning.use_folder(None)
+    look_again()
+
+
+def look_again() -> None:
+    """The backend may have come or gone."""
     _found.clear()

@@ -15,7 +15,7 @@ from ..jobs import process, queue, store
 from ..jobs.folder import Job, Status
 from ..recipes import MaquetteError
 from ..scene import properties
-from . import environment
+from . import environment, setup
 
 EVERY = 0.25  # s between looks while a job of this file is not over
 IDLE = 1.0  # s otherwise
@@ -91,6 +91,8 @@ def look() -> float:
 
 def _look(context: bpy.types.Context) -> float:
     process.reap()
+    if setup.look():
+        redraw(context)
     names = [name for name in linked() if name not in _handled]
     states = {name: Job(store.jobs_folder() / name).status() for name in names}
     if any((status, mtime(name)) != _seen.get(name) for name, status in states.items()):

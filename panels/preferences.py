@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import bpy
 
@@ -21,7 +22,7 @@ class MAQUETTE_AP_preferences(bpy.types.AddonPreferences):
     python: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Backend Python", subtype="FILE_PATH",
         description="The Python with torch that computes; empty is MAQUETTE_PYTHON, or the one that "
-                    "`run.py setup` has made")
+                    "Set Up Backend has made")
     device: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Device", description="What the backend computes on",
         items=[("auto", "Automatic", "The GPU where torch has CUDA, else the CPU"), ("cpu", "CPU", "The processor"),
@@ -31,10 +32,19 @@ class MAQUETTE_AP_preferences(bpy.types.AddonPreferences):
         self.layout.use_property_split = True
         self.layout.prop(self, "python")
         self.layout.prop(self, "device")
+        row = self.layout.row()
+        row.operator("maquette.set_up", icon="IMPORT")
+        row.operator("maquette.remove_backend", icon="TRASH")
         why = missing(bpy.path.abspath(self.python) if self.python else "")
         if why:
             draw_wrapped(self.layout.box(), why, width=90)
         self.layout.label(text=f"Jobs are kept in {store.jobs_folder()}", icon="FILE_FOLDER")
+
+
+def chosen(context: bpy.types.Context) -> str:
+    """The Python that the preferences name, empty where they name none."""
+    addon: Any = context.preferences.addons.get(MAQUETTE_AP_preferences.bl_idname)
+    return bpy.path.abspath(addon.preferences.python) if addon and addon.preferences.python else ""
 
 
 def missing(python: str) -> str:

@@ -82,9 +82,10 @@ def blender_program() -> Callable[[str], list[str | Path]]:
 
 @pytest.fixture(autouse=True)
 def jobs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees or leaves jobs in the user's cache."""
+    """No test sees or leaves jobs or a backend in the user's folders."""
     folder = tmp_path_factory.mktemp("jobs")
     monkeypatch.setenv("MAQUETTE_JOBS", str(folder))
+    monkeypatch.setenv("MAQUETTE_BACKEND", str(folder / "backend"))
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from maquette.jobs import backend, files, headless, machine, process, queue, store
+from maquette.jobs import backend, files, headless, machine, planning, process, queue, store
 from maquette.jobs.folder import SILENCE_ELSEWHERE, Job, Status
 from maquette.recipes import InputError, MachineError
 from maquette.recipes.voxels import Voxels
@@ -317,8 +317,8 @@ def test_json_survives_the_disk(tmp_path: Path, values: dict[str, Any]) -> None:
 def test_a_python_without_torch_is_refused_by_its_path(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    python = bare / backend._IN_ENVIRONMENT
-    with pytest.raises(InputError, match=f"no torch in the chosen Python {python}; .*run.py setup"):
+    python = bare / planning.IN_ENVIRONMENT
+    with pytest.raises(InputError, match=f"no torch in the chosen Python {python}; .*Set Up Backend"):
         backend.find_backend_python(python)
 
 
@@ -330,7 +330,7 @@ def test_a_python_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_look_at_a_python_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
     assert backend.find_backend_python(sys.executable, tried=False) == Path(sys.executable)
-    with pytest.raises(InputError, match="nothing is not a program; .*run.py setup"):
+    with pytest.raises(InputError, match="nothing is not a program; .*Set Up Backend"):
         backend.find_backend_python(tmp_path / "nothing", tried=False)
 
 

@@ -88,7 +88,9 @@ def test_the_zip_holds_the_extension_and_nothing_else(built: Path) -> None:
     names = zipfile.ZipFile(built).namelist()
     assert "blender_manifest.toml" in names and "neural/worker.py" in names
     rooms = {name.split("/")[0] for name in names if "/" in name}
-    assert rooms == {"formats", "jobs", "neural", "operators", "panels", "recipes", "scene"}, rooms
+    assert rooms == {"formats", "jobs", "neural", "operators", "panels", "recipes", "requirements", "scene"}, rooms
+    lists = {name.split("/")[1] for name in names if name.startswith("requirements/")}
+    assert lists == {"backend.txt", "cuda.txt", "torch.txt", "torch-cpu.txt", "torch-cuda.txt", "torch-rocm.txt"}
     assert not [name for name in names if "__pycache__" in name or name.endswith(".blend")]
 
 

@@ -1,0 +1,126 @@
+"""What a set-up of the backend will do: where, out of which Python, by which commands."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..recipes import InputError, MachineError
+from .builds import LISTS, Build
+
+PYTHONS = (3, 11), (3, 14)  # for which all packages have wheels
+SPARE_MB = 500
+IN_ENVIRONMENT = Path("Scripts/python.exe") if os.name == "nt" else Path("bin/python")
+# A program that reads what was installed: a wheel that is whole may still lack a library of the system.
+TRY = ("import torch, numpy, scipy, numba, trimesh, xatlas, safetensors, PIL, cv2, OpenEXR\n"
+       "print('torch', torch.__version__, '| CUDA', torch.cuda.is_available(), '| Metal', "
+       "torch.backends.mps.is_available())")
+
+_chosen: Path | None = None
+
+
+def use_folder(path: Path | None) -> None:
+    """Keep the backend in `path` (Blender's folder for the extension), None for the user's data folder."""
+    global _chosen
+    _chosen = path
+
+
+def folder() -> Path:
+    """MAQUETTE_BACKEND, else what `use_folder` chose, else the user's data folder."""
+    named = os.environ.get("MAQUETTE_BACKEND")
+    return Path(named).absolute() if named else _chosen or _data_folder() / "backend"
+
+
+def _data_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "Maquette"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Application Support/maquette"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "maquette"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a set-up will do. `base` is the Python that the environment is made of."""
+
+    build: Build
+    place: Path
+    base: Path
+    wheels: Path | None = None  # a folder of all wheels, in place of the network
+    lists: Path = LISTS
+
+    @property
+    def copies_base(self) -> bool:
+        """Blender's own Python goes with Blender; a copy of it stays."""
+        return _is_blenders(prefix())
+
+    @property
+    def name(self) -> str:
+        told = f"{digest_of(self.build.lists, self.lists)} {self.build.device} {sys.version_info[:2]} {self.base}"
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    @property
+    def environment(self) -> Path:
+        return self.place / self.name / "env"
+
+    def commands(self) -> list[list[str]]:
+        """The programs that are run, in order."""
+        base = self.place / self.name / "base" / self.base.relative_to(prefix()) if self.copies_base else self.base
+        made = self.environment / IN_ENVIRONMENT
+        return [[str(base), "-m", "venv", str(self.environment)],
+                *[[str(made), *self._pip(name)] for name in self.build.lists], [str(made), "-c", TRY]]
+
+    def text(self) -> str:
+        """What a person should know before."""
+        source = f"from {self.wheels}" if self.wheels else f"about {self.build.download_mb} MB to download"
+        return "\n".join([f"{self.build.label}: {source}, {self.build.disk_mb} MB on the disk, in {self.place}",
+                          *([f"copy {prefix()}"] if self.copies_base else []),
+                          *(" ".join(words) for words in self.commands()[:-1])])
+
+    def _pip(self, name: str) -> list[str]:
+        path = self.lists / name
+        # The lists are complete; without --no-deps torch would ask for CUDA's libraries where it need not.
+        words = ["-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2", "install", "--no-deps",
+                 "--only-binary", ":all:", "--progress-bar", "off", "--cache-dir", str(self.place / "downloads")]
+        words += ["--require-hashes"] if "--hash=" in path.read_text(encoding="utf-8") else []
+        if self.wheels:
+            words += ["--no-index", "--find-links", str(self.wheels)]
+        elif self.build.index and name.startswith("torch"):
+            words += ["--index-url", self.build.index]
+        return [*words, "-r", str(path)]
+
+
+def plan(build: Build, where: Path | None = None, wheels: Path | None = None) -> Plan:
+    """The plan of a set-up by this Python. Raises InputError where it cannot be, MachineError where the disk is full."""
+    low, high = PYTHONS
+    if not low <= sys.version_info[:2] <= high:
+        raise InputError(f"set-up: this is Python {sys.version_info[0]}.{sys.version_info[1]}, and the backend's packages "
+                         f"are for 3.{low[1]} to 3.{high[1]}; run it with one of those")
+    if wheels is not None and not any(wheels.glob("*.whl")):
+        raise InputError(f"wheels: {wheels} has no .whl files; give the folder that you filled on another machine")
+    place = (where or folder()).absolute()
+    above = next(path for path in (place, *place.parents) if path.exists())
+    free, needed = shutil.disk_usage(above).free // 10**6, build.disk_mb + build.download_mb + SPARE_MB
+    if free < needed and not (place / "downloads").exists():
+        raise MachineError(f"disk: {free} MB are free at {above}, and the backend for {build.device} needs about "
+                           f"{needed}; free some, or choose another folder")
+    base = Path(sys._base_executable if sys.prefix != sys.base_prefix else sys.executable)  # type: ignore[attr-defined]
+    return Plan(build, place, base, wheels.absolute() if wheels else None)
+
+
+def digest_of(lists: tuple[str, ...] | list[str], where: Path = LISTS) -> str:
+    texts = [(where / name).read_bytes() for name in lists if (where / name).is_file()]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
+def prefix() -> Path:
+    return Path(sys.base_prefix)
+
+
+def _is_blenders(prefix: Path) -> bool:
+    return prefix.name == "python" and re.fullmatch(r"\d+\.\d+", prefix.parent.name) is not None
