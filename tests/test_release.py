@@ -6,16 +6,21 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).with_name("blender")
 VERSIONS = ("4.2.23", "4.5.15", "5.0.1")
 COMPILED = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"PK\x03\x04")  # Linux, Windows, macOS, wheels
 
@@ -59,6 +64,15 @@ def commit(tree: Path) -> None:
 def set_version(tree: Path, number: str) -> None:
     manifest = tree / "blender_manifest.toml"
     manifest.write_text(re.sub(r'^version = ".*"', f'version = "{number}"', manifest.read_text(), flags=re.M))
+
+
+def version_of(tree: Path, number: str) -> Path:
+    """The tree as a maintainer leaves it for this version."""
+    set_version(tree, number)
+    with (tree / "CHANGELOG.md").open("a") as file:
+        file.write(f"\n## {number}\n")
+    commit(tree)
+    return tree
 
 
 def digest(path: Path) -> str:
@@ -194,6 +208,39 @@ def test_a_release_empties_no_folder_that_is_something_else(tree: Path, tmp_path
     assert (tmp_path / "thesis.txt").exists()
 
 
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of tmp_path / "served" on this machine."""
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "served").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_blender_follows_a_repository_on_a_server_while_it_is_open(
+        version: str, tree: Path, tmp_path: Path, make: Make, served: str,
+        bpy_python: Callable[[str], Path]) -> None:
+    results, profile = tmp_path / "results.json", tmp_path / "profile"
+    profile.mkdir()
+    env = {**os.environ, "BLENDER_USER_RESOURCES": str(profile)}
+    env.pop("MAQUETTE_JOBS", None)
+    assert make(version_of(tree, "0.0.8"), tmp_path / "served", "--repository").returncode == 0
+    assert make(version_of(tree, "0.0.10"), tmp_path / "next", "--repository").returncode == 0
+    publish = shlex.join(["cp", "-r", f"{tmp_path}/next/.", str(tmp_path / "served")])
+    said = subprocess.run([bpy_python(version), HERE / "subscribing.py", f"{served}/index.json", publish, results],
+                          env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
+    assert said.returncode == 0, said.stdout[-3000:]
+    before, after = json.loads(results.read_text())
+    assert before[:2] == ["0.0.8", "cpu"] and Path(before[2]).is_relative_to(profile)
+    assert after == ["0.0.10", *before[1:]]
+
+
 @pytest.mark.gui
 @pytest.mark.parametrize("version", ["5.2", "4.3"])
 def test_blender_subscribes_installs_and_upgrades_and_keeps_jobs_and_preferences(
@@ -211,11 +258,7 @@ def test_blender_subscribes_installs_and_upgrades_and_keeps_jobs_and_preferences
         return said.stdout
 
     def release(number: str) -> None:
-        set_version(tree, number)
-        with (tree / "CHANGELOG.md").open("a") as file:
-            file.write(f"\n## {number}\n")
-        commit(tree)
-        assert make(tree, folder, "--repository").returncode == 0
+        assert make(version_of(tree, number), folder, "--repository").returncode == 0
 
     def look(act: str) -> list[str]:
         """The installed version, the preference and the jobs' folder, as a Blender that starts has them."""
