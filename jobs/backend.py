@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ..recipes import InputError
-from . import planning, setup
+from . import machine, planning, setup
 from .process import ROOT
 
 _HOW = "press Set Up Backend in the tab Maquette, run `maquette setup`, or name one in MAQUETTE_PYTHON or the preferences"
@@ -44,7 +44,8 @@ def _check_python(python: Path, tried: bool) -> None:
     # Looking whether it is there takes 30 ms, importing it two seconds; the worker will see soon enough.
     look = "import importlib.util, sys; sys.exit(3 if importlib.util.find_spec('torch') is None else 0)"
     try:
-        said = subprocess.run([python, "-c", look], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        said = subprocess.run([python, "-c", look], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                              creationflags=machine.NO_WINDOW)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"python: {python} cannot be started ({error}); {_HOW}") from None
     if said.returncode:

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 
+# A Blender has no console on Windows: without these flags, what it starts would open one for a moment.
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+
+
 def host() -> str:
     return platform.node()
 

@@ -117,7 +117,7 @@ def _gone(job: Job, seconds: float) -> bool:
 def _kill(pid: int) -> None:
     """Kill a worker, which leads a process group of its own, with all that it started."""
     if sys.platform == "win32":
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True)
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, creationflags=machine.NO_WINDOW)
         return
     with contextlib.suppress(ProcessLookupError):
         if os.getpgid(pid) == pid:

@@ -305,7 +305,8 @@ def _lives(named: object) -> bool:
 def _end_process(pid: int) -> None:
     """Kill a program that was started as a group of its own, with all that it started."""
     if sys.platform == "win32":
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True)
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True,
+                       creationflags=machine.NO_WINDOW)
         return
     import signal
     with contextlib.suppress(ProcessLookupError, PermissionError):

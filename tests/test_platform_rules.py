@@ -64,6 +64,17 @@ def test_what_blender_loads_leaves_pythons_paths_and_modules_alone() -> None:
                 pytest.fail(f"{path}:{node.lineno} calls {ast.unparse(node.func)}")
 
 
+def test_what_blender_starts_opens_no_console_window_on_windows() -> None:
+    elsewhere = {"jobs/headless.py", "jobs/machine.py"}  # for the command line, which has a console; for macOS
+    for path, tree in sources("jobs", "operators", "scene", "panels"):
+        if path.relative_to(ROOT).as_posix() in elsewhere:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("subprocess.run", "subprocess.Popen"):
+                named = {keyword.arg for keyword in node.keywords}  # None: a dict of more, which differs by platform
+                assert named & {"creationflags", None}, f"{path}:{node.lineno} may open a window"
+
+
 def test_classes_have_the_names_that_blender_wants() -> None:
     kinds = {"Operator": "OT", "Panel": "PT", "Menu": "MT", "Header": "HT", "UIList": "UL", "FileHandler": "FH",
              "PropertyGroup": "PG", "AddonPreferences": "AP"}
