@@ -33,6 +33,7 @@ STATUS_EVERY = 0.2  # s
 PREVIEW_EVERY = 1.0  # s
 LOOK_FOR_CANCEL_EVERY = 0.05  # s
 NICE = 10  # how far the worker stands back behind what the person does
+PROGRAM = program_version()  # read now: an upgrade may put another one here while the job runs
 # Of the resolution asked for, where the GPU's memory was not enough for that.
 LOWERED = 0.7
 
@@ -198,14 +199,28 @@ def _explained(error: Exception, job: Job) -> MaquetteError:
                             "`resolution` further or choose the device cpu")
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return MachineError("memory: the machine has run out of it; close other programs or lower `resolution`")
+    if _this_file() != THIS_FILE:
+        return MachineError("maquette: it was updated or removed while this job ran; resume the job")
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return MaquetteError(f"{job.task}: a defect of Maquette ({what}); the log is {job.log}")
+
+
+def _this_file() -> tuple[int, int] | None:
+    """What tells this file from one that an upgrade puts in its place; None where there is none any more."""
+    try:
+        found = os.stat(__file__)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+THIS_FILE = _this_file()
 
 
 def _run(job: Job, stop: threading.Event) -> dict[str, Any]:
     """Run the job's task to output/; return the whole report."""
     recipe = job.recipe
-    print(f"maquette {program_version()}, task {job.task}, {json.dumps(recipe.to_json())}", flush=True)
+    print(f"maquette {PROGRAM}, task {job.task}, {json.dumps(recipe.to_json())}", flush=True)
     task = import_module(f"..tasks.{job.task}", __name__)
     device = _device(job.description["device"])
     estimate = recipe.estimate(job.description["summary"])
@@ -325,7 +340,7 @@ def _report(job: Job, context: Running, estimated_mb: int) -> dict[str, Any]:
     if context.device.type == "cuda":
         memory["gpu_peak_mb"] = torch.cuda.max_memory_allocated() // 2**20
     seconds = {"total": round(context.seconds(), 2), **context.report.pop("seconds", {})}
-    return plain({"maquette": program_version(), "versions": _versions(), "task": job.task, "recipe": job.recipe.to_json(),
+    return plain({"maquette": PROGRAM, "versions": _versions(), "task": job.task, "recipe": job.recipe.to_json(),
                   "seed": context.seed, "device": context.device.type, "warnings": context.warnings,
                   "seconds": seconds, "memory": memory, **context.report})
 

@@ -95,6 +95,7 @@ def test_status_is_written_at_most_five_times_a_second(house: ModuleType) -> Non
 @pytest.mark.parametrize(("trouble", "kind", "says"), [
     ("input", "input", "grid: all 8 values are 0"),
     ("defect", "defect", "a defect of Maquette (KeyError: 'nothing there'); the log is "),
+    ("upgraded", "machine", "maquette: it was updated or removed while this job ran; resume the job"),
     ("ram", "machine", "memory: the machine has run out of it"),
     ("gpu-always", "machine", "memory: the GPU has too little"),
 ])

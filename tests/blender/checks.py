@@ -9,6 +9,7 @@ import json
 import os
 import runpy
 import sys
+import time
 import traceback
 from dataclasses import replace
 from importlib import import_module
@@ -1034,6 +1035,23 @@ def check_it_leaves_nothing_behind_twice() -> None:
         enable()
         assert hasattr(bpy.types, "MAQUETTE_OT_reconstruct_capture") and hasattr(bpy.types, "MAQUETTE_PT_capture")
     assert "torch" not in sys.modules
+
+
+def check_a_job_goes_on_while_the_extension_is_disabled_and_comes_in_when_it_is_enabled_again() -> None:
+    small_scene()
+    job = part("operators.submit").submit(bpy.context, capture_recipe())
+    part("operators.watch").add(bpy.context.scene, job)
+    for _ in range(2):
+        assert not job.status().is_over, job.status()
+        bpy.ops.preferences.addon_disable(module=MODULE)
+        enable()
+    assert [link.name for link in bpy.context.scene.maquette.jobs] == [job.name], "the file has kept its link"
+    until = time.monotonic() + 60
+    while not [o for o in bpy.context.scene.objects if o.get("maquette_job") == job.name]:
+        assert time.monotonic() < until and job.status().state != "failed", job.status()
+        part("operators.watch").look()
+        time.sleep(0.1)
+    assert not bpy.context.scene.maquette.jobs
 
 
 def main() -> None:

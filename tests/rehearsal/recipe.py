@@ -21,7 +21,8 @@ class Rehearsal(Recipe):
     step_seconds: float = param(0.02, "Time that a step takes", unit="s", min=0.0, max=100.0)
     resolution: int = param(100, "What a full GPU lowers", min=10, max=1000)
     memory: int = param(1, "Estimated memory", unit="MB", min=1, max=10**9)
-    trouble: Literal["none", "input", "defect", "gpu", "gpu-always", "ram", "disk", "crash", "deaf", "child", "warn"] = (
+    trouble: Literal["none", "input", "defect", "gpu", "gpu-always", "ram", "disk", "crash", "deaf", "child", "warn",
+                     "upgraded"] = (
         param("none", "What goes wrong"))
 
     def estimate(self, summary: dict[str, Any]) -> Estimate:
