@@ -20,7 +20,18 @@ from .formats import comparison
 from .formats.report import as_json, program_version, rows
 from .jobs import backend, builds, files, planning, process, run, setup, store
 from .jobs.folder import Job
-from .recipes import PRESETS, Cancelled, InputError, MaquetteError, Parameter, Recipe, recipe_of, tasks
+from .recipes import (
+    BY_KIND,
+    PRESETS,
+    Cancelled,
+    InputError,
+    MachineError,
+    MaquetteError,
+    Parameter,
+    Recipe,
+    recipe_of,
+    tasks,
+)
 
 # These need nothing but the standard library; the others go on in the backend where this Python is not it.
 _LIGHT = ("jobs", "cancel", "clean", "doctor", "setup")
@@ -127,7 +138,8 @@ def _parser() -> argparse.ArgumentParser:
                             ("work", _work, "run a job in this process"),
                             ("evaluate", _evaluate, "audit a mesh, measure a result against the truth"),
                             ("setup", _setup, "make the backend, which everything else needs"),
-                            ("doctor", _doctor, "say what this installation has")):
+                            ("doctor", _doctor, "say what this installation has, and try its devices"),
+                            ("selftest", _selftest, "try one device in this process")):
         sub = words.add_parser(word, help=help, description=act.__doc__, allow_abbrev=False)
         sub.set_defaults(act=act)
         _ARGUMENTS[word](sub)
@@ -412,12 +424,29 @@ def _setup(options: argparse.Namespace) -> None:
     print(json.dumps({"state": "done", "folder": str(plan.place)}) if options.json else said)
 
 
-def _doctor(options: argparse.Namespace) -> None:
-    """Say what this installation has."""
+def _selftest_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="DEVICE", help="as torch calls it: cpu, cuda:0, mps")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Say what this installation has, try its devices, and check its weights: a report without names of folders or
+    of the user. The exit code is 0 where all of it is well, 2 without a backend, 4 for a device or a file."""
     found = doctor.look(options.python)
-    print(json.dumps(found) if options.json else terminal.table([(key, str(value)) for key, value in found.items()]))
+    print(json.dumps(found, indent=1) if options.json else doctor.text(found), flush=True)
+    if sys.stdout.isatty():
+        print(f"\nFor you alone: Maquette is in {process.ROOT}, its jobs in {store.jobs_folder()}", file=sys.stderr)
+    return max((BY_KIND[problem["kind"]].exit_code for problem in found["problems"]), default=0)
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    """Train a small field on one device and check its numbers, as `doctor` does on each in a process of its own."""
+    os.environ.update(process.worker_environment())  # before torch reads it
+    from .neural import selftest
+    said = selftest.run(options.name)
+    print(json.dumps(said))
+    return 0 if said["passed"] else MachineError.exit_code
 
 
 _ARGUMENTS = {"jobs": _json_argument, "resume": _resume_arguments, "cancel": _job_argument, "clean": _clean_arguments,
               "work": _job_argument, "evaluate": _evaluate_arguments, "doctor": _json_argument,
-              "setup": _setup_arguments}
+              "setup": _setup_arguments, "selftest": _selftest_arguments}

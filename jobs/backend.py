@@ -13,7 +13,7 @@ from ..recipes import InputError
 from . import machine, planning, setup
 from .process import ROOT
 
-_HOW = "press Set Up Backend in the tab Maquette, run `maquette setup`, or name one in MAQUETTE_PYTHON or the preferences"
+HOW = "press Set Up Backend in the tab Maquette, run `maquette setup`, or name one in MAQUETTE_PYTHON or the preferences"
 
 
 def find_backend_python(explicit: str | Path | None = None, *, tried: bool = True) -> Path:
@@ -31,7 +31,7 @@ def find_backend_python(explicit: str | Path | None = None, *, tried: bool = Tru
     of_checkout = ROOT / ".venv" / planning.IN_ENVIRONMENT
     python = of_checkout if of_checkout.exists() else setup.python()
     if python is None:
-        raise InputError(f"python: no Python with torch was found; {_HOW}")
+        raise InputError(f"python: no Python with torch was found; {HOW}")
     _check_python(python, tried)
     return python
 
@@ -39,7 +39,7 @@ def find_backend_python(explicit: str | Path | None = None, *, tried: bool = Tru
 def _check_python(python: Path, tried: bool) -> None:
     if not tried:
         if shutil.which(python) is None:
-            raise InputError(f"python: {python} is not a program; {_HOW}")
+            raise InputError(f"python: {python} is not a program; {HOW}")
         return
     # Looking whether it is there takes 30 ms, importing it two seconds; the worker will see soon enough.
     look = "import importlib.util, sys; sys.exit(3 if importlib.util.find_spec('torch') is None else 0)"
@@ -47,9 +47,9 @@ def _check_python(python: Path, tried: bool) -> None:
         said = subprocess.run([python, "-c", look], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
                               creationflags=machine.NO_WINDOW)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"python: {python} cannot be started ({error}); {_HOW}") from None
+        raise InputError(f"python: {python} cannot be started ({error}); {HOW}") from None
     if said.returncode:
-        raise InputError(f"python: no torch in the chosen Python {python}; {_HOW}")
+        raise InputError(f"python: no torch in the chosen Python {python}; {HOW}")
 
 
 def find_blender(explicit: str | Path | None = None) -> list[str]:

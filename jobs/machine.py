@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
 # A Blender has no console on Windows: without these flags, what it starts would open one for a moment.
@@ -82,10 +83,17 @@ def cores() -> int:
 def available_memory_mb() -> int:
     """Memory that a new process can use without swapping; on macOS, which tells no such figure, all there is."""
     if sys.platform == "win32":
-        return _windows_memory()
+        return _windows_memory().available // 2**20
     if sys.platform == "linux":
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return min(int(lines["MemAvailable"].split()[0]) // 1024, _left_in_control_group_mb())
+    return total_memory_mb()
+
+
+def total_memory_mb() -> int:
+    """The machine's memory, whatever a container may have of it."""
+    if sys.platform == "win32":
+        return _windows_memory().total // 2**20
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
@@ -100,7 +108,7 @@ def _left_in_control_group_mb() -> int:
     return (limit - used + int(stat["inactive_file"])) // 2**20  # cached files give way
 
 
-def _windows_memory() -> int:
+def _windows_memory() -> Any:
     import ctypes
 
     class MemoryStatus(ctypes.Structure):
@@ -110,7 +118,7 @@ def _windows_memory() -> int:
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
     ctypes.WinDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
-    return status.available // 2**20
+    return status
 
 
 def return_free_memory() -> None:
