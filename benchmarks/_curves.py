@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -57,10 +58,19 @@ def _panel(title: str, curves: Mapping[str, Curve], x_name: str, y_name: str, le
     for x in sorted({x for x, _ in points}):
         draw.text((at(x, y_low)[0], HEIGHT - BOTTOM + 8), f"{x:g}", "black", font, anchor="mt")
     draw.line((at(math.exp(x_low), level), at(math.exp(x_high), level)), "#888888", 2)
-    for color, (name, curve) in zip(COLORS, curves.items(), strict=False):
+    labels = _apart([at(*curve[-1])[1] for curve in curves.values()])
+    for color, (name, curve), label in zip(COLORS, curves.items(), labels, strict=False):
         places = [at(*point) for point in curve]
         draw.line(places, color, 4)
         for across, down in places:
             draw.ellipse((across - 5, down - 5, across + 5, down + 5), color)
-        draw.text((places[-1][0] + 12, places[-1][1]), name, color, font, anchor="lm")
+        draw.text((places[-1][0] + 12, label), name, color, font, anchor="lm")
     return picture
+
+
+def _apart(places: Sequence[float], least: float = 20) -> list[float]:
+    """The places, moved up as far as they must be to lie at least so many pixels apart."""
+    moved = list(places)
+    for lower, upper in pairwise(sorted(range(len(moved)), key=lambda n: -moved[n])):
+        moved[upper] = min(moved[upper], moved[lower] - least)
+    return moved
