@@ -21,6 +21,10 @@ TRY = ("import torch, numpy, scipy, numba, trimesh, xatlas, safetensors, PIL, cv
        "print('torch', torch.__version__, '| CUDA', torch.cuda.is_available(), '| Metal', "
        "torch.backends.mps.is_available())")
 
+# Windows takes paths of 259 characters unless its owner has allowed longer ones; in an environment they have up to
+# this many more than its place, for a licence of a library in torch.
+LONGEST, INSIDE = 259, len("/01234567/env/Lib/site-packages/") + 173
+
 _chosen: Path | None = None
 
 
@@ -31,17 +35,34 @@ def use_folder(path: Path | None) -> None:
 
 
 def folder() -> Path:
-    """MAQUETTE_BACKEND, else what `use_folder` chose, else the user's data folder."""
+    """MAQUETTE_BACKEND, else what `use_folder` chose, else the user's data folder, whose path is shorter."""
     named = os.environ.get("MAQUETTE_BACKEND")
-    return Path(named).absolute() if named else _chosen or _data_folder() / "backend"
+    if named:
+        return Path(named).absolute()
+    return _chosen if _chosen and excess(_chosen) <= 0 else _data_folder()
+
+
+def excess(place: Path) -> int:
+    """By how many characters the path of a place is too long for an environment."""
+    return len(str(place)) + INSIDE - LONGEST if sys.platform == "win32" and not _long_paths_are_allowed() else 0
+
+
+def _long_paths_are_allowed() -> bool:
+    import winreg
+    where = r"SYSTEM\CurrentControlSet\Control\FileSystem"
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, where) as key:  # type: ignore[attr-defined]
+            return winreg.QueryValueEx(key, "LongPathsEnabled")[0] == 1  # type: ignore[attr-defined]
+    except OSError:
+        return False
 
 
 def _data_folder() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "Maquette"
+    if sys.platform == "win32":  # as short as can be
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "Maquette/env"
     if sys.platform == "darwin":
-        return Path.home() / "Library/Application Support/maquette"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "maquette"
+        return Path.home() / "Library/Application Support/maquette/backend"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "maquette/backend"
 
 
 @dataclass(frozen=True)
@@ -62,7 +83,7 @@ class Plan:
     @property
     def name(self) -> str:
         told = f"{digest_of(self.build.lists, self.lists)} {self.build.device} {sys.version_info[:2]} {self.base}"
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
 
     @property
     def environment(self) -> Path:
@@ -104,6 +125,9 @@ def plan(build: Build, where: Path | None = None, wheels: Path | None = None) ->
     if wheels is not None and not any(wheels.glob("*.whl")):
         raise InputError(f"wheels: {wheels} has no .whl files; give the folder that you filled on another machine")
     place = (where or folder()).absolute()
+    if excess(place) > 0:
+        raise InputError(f"folder: the path {place} is {excess(place)} characters too long for Windows; name a shorter "
+                         r"one in MAQUETTE_BACKEND, C:\maquette say, or allow long paths in Windows")
     above = next(path for path in (place, *place.parents) if path.exists())
     free, needed = shutil.disk_usage(above).free // 10**6, build.disk_mb + build.download_mb + SPARE_MB
     if free < needed and not (place / "downloads").exists():

@@ -13,9 +13,13 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+
+from maquette.jobs import builds
+from maquette.recipes import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).with_name("blender")
@@ -90,6 +94,48 @@ def test_permissions_say_what_for() -> None:
     permissions = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))["permissions"]
     assert set(permissions) == {"files", "network"}
     assert all(0 < len(reason) <= 64 and reason[-1].isalnum() for reason in permissions.values())
+
+
+# ---- on Windows --------------------------------------------------------------------------------------------------
+
+IN_BLENDER = (r"C:\Users\ann\AppData\Roaming\Blender Foundation\Blender\4.5\extensions\.user\user_default\maquette"
+              r"\backend")
+A_LICENCE = (r"\01234567\env\Lib\site-packages\torch-2.13.0+cu130.dist-info\licenses\third_party\kineto\libkineto\third_party"
+             r"\dynolog\third_party\prometheus-cpp\3rdparty\civetweb\src\third_party\duktape-1.8.0\LICENSE.txt")
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """`jobs.planning`, which takes this for a Windows that refuses long paths, in a Blender's extension."""
+    from maquette.jobs import planning
+
+    for name, value in (("LOCALAPPDATA", r"C:\Users\ann\AppData\Local"), ("MAQUETTE_BACKEND", "")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(planning, "sys", SimpleNamespace(**{**vars(sys), "platform": "win32"}))
+    monkeypatch.setattr(planning, "_long_paths_are_allowed", lambda: False)
+    planning.use_folder(Path(IN_BLENDER))
+    yield planning
+    planning.use_folder(None)
+
+
+def test_the_backend_is_where_torchs_longest_path_is_none_too_long_for_windows(windows: ModuleType) -> None:
+    assert len(IN_BLENDER + A_LICENCE) > 259
+    assert str(windows.folder()).startswith(r"C:\Users\ann\AppData\Local")
+    assert len(str(windows.folder()) + A_LICENCE) <= 259
+    assert windows.excess(Path(IN_BLENDER)) == len(IN_BLENDER + A_LICENCE) - 259
+
+
+def test_the_backend_is_in_the_extensions_folder_where_windows_takes_long_paths(
+        windows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "_long_paths_are_allowed", lambda: True)
+    assert windows.folder() == Path(IN_BLENDER)
+
+
+def test_a_named_folder_that_is_too_long_for_windows_is_refused_with_its_remedy(
+        windows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAQUETTE_BACKEND", "/" + "x" * 90)
+    with pytest.raises(InputError, match="characters too long for Windows; name a shorter one in MAQUETTE_BACKEND"):
+        windows.plan(builds.choose("cpu"))
 
 
 # ---- in Blender --------------------------------------------------------------------------------------------------
