@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import machine
+
 LIMIT = 10.0  # s; a driver that hangs answers nobody
 _NVIDIA = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"]
 _WINDOWS = ["powershell", "-NoProfile", "-Command",
@@ -29,7 +31,7 @@ def _said(words: list[str]) -> str:
     """A program's output, empty where it is not there, fails or hangs."""
     try:
         child = subprocess.run(words, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
-                               timeout=LIMIT)
+                               timeout=LIMIT, creationflags=machine.NO_WINDOW)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return child.stdout if child.returncode == 0 else ""
