@@ -311,6 +311,12 @@ def _json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
+def _jobs_arguments(parser: argparse.ArgumentParser) -> None:
+    _json_argument(parser)
+    parser.add_argument("--release", action="store_true",
+                        help="end workers that still hold memory though their job is over")
+
+
 def _job_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", help="a name that `maquette jobs` lists, or a job's folder")
 
@@ -343,17 +349,22 @@ def _setup_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _jobs(options: argparse.Namespace) -> None:
-    """List the jobs with their state, size and where the result goes."""
+    """List the jobs with their state, size, and the memory that the worker of a running one holds."""
+    if options.release:
+        ended = process.release()
+        print(f"{len(ended)} workers ended whose jobs are over" + "".join(f"\n{job.name}" for job in ended))
+        return
     jobs = store.list_jobs()
     sizes = [store.size(job.path) for job in jobs]
     states = [job.status() for job in jobs]
     if options.json:
-        print(json.dumps([{"job": job.name, "state": status.state, "fraction": status.fraction, "bytes": size}
+        print(json.dumps([{"job": job.name, "state": status.state, "fraction": status.fraction, "bytes": size,
+                           "memory_mb": status.memory_mb, "gpu_mb": status.gpu_mb}
                           for job, status, size in zip(jobs, states, sizes, strict=True)]))
         return
     if jobs:
         print(terminal.table([(job.name, status.state, f"{status.fraction:.0%}", terminal.megabytes(size),
-                               status.message) for job, status, size in zip(jobs, states, sizes, strict=True)]))
+                               " ".join(text for text in (terminal.held(status), status.message) if text)) for job, status, size in zip(jobs, states, sizes, strict=True)]))
     print(f"{len(jobs)} jobs, {terminal.megabytes(sum(sizes))} in {store.jobs_folder()}")
 
 
@@ -447,6 +458,6 @@ def _selftest(options: argparse.Namespace) -> int:
     return 0 if said["passed"] else MachineError.exit_code
 
 
-_ARGUMENTS = {"jobs": _json_argument, "resume": _resume_arguments, "cancel": _job_argument, "clean": _clean_arguments,
+_ARGUMENTS = {"jobs": _jobs_arguments, "resume": _resume_arguments, "cancel": _job_argument, "clean": _clean_arguments,
               "work": _job_argument, "evaluate": _evaluate_arguments, "doctor": _json_argument,
               "setup": _setup_arguments, "selftest": _selftest_arguments}

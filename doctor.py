@@ -70,7 +70,8 @@ def _ask(words: list[str | Path], env: dict[str, str] | None = None) -> tuple[st
     """What a process says, and why it did not, where it crashes, fails or hangs."""
     try:
         child = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True, errors="replace", env=env)
+                                 stderr=subprocess.PIPE, text=True, errors="replace", env=env,
+                                 creationflags=machine.NO_WINDOW)
     except OSError as error:
         return "", f"it cannot be started ({error.strerror})"
     try:

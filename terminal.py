@@ -81,6 +81,14 @@ def left(status: Status) -> str:
     return f", {seconds:.0f} s left" if seconds < 100 else f", {seconds / 60:.0f} min left"
 
 
+def held(status: Status) -> str:
+    """The memory that a running worker holds, "1,024 MB, 2,048 MB of the GPU"."""
+    if status.state != "running":
+        return ""
+    return ", ".join([*([f"{status.memory_mb:,} MB"] if status.memory_mb else []),
+                      *([f"{status.gpu_mb:,} MB of the GPU"] if status.gpu_mb else [])])
+
+
 def narrator(quiet: bool, as_json: bool) -> Quiet:
     if quiet:
         return Quiet()

@@ -26,7 +26,8 @@ class Status:
     """How far a job is.
 
     `state` is queued, running, done, failed, cancelled or interrupted. `kind` of a failed job is that of
-    its error: input, machine or defect.
+    its error: input, machine or defect. A running worker holds `memory_mb` of the machine's memory and `gpu_mb` of
+    its GPU's.
     """
 
     state: str
@@ -35,6 +36,8 @@ class Status:
     seconds_left: float | None = None
     message: str = ""
     kind: str = ""
+    memory_mb: int = 0
+    gpu_mb: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -137,8 +140,18 @@ class Job:
             return said
         if self.cancel_file.exists():
             return Status("cancelled", said.stage, said.fraction)
-        return said if said.state == "interrupted" else Status(
-            "interrupted", said.stage, said.fraction, message="its process ended without a word; resume it")
+        if said.state == "interrupted":
+            return said
+        why = "its process ended without a word; resume it" if said.state == "running" else (
+            f"its process ended at its start ({self._last_line()}); `maquette doctor` says what is wrong, then resume it")
+        return Status("interrupted", said.stage, said.fraction, message=why)
+
+    def _last_line(self) -> str:
+        """What the worker has said last."""
+        try:
+            return self.log.read_text(errors="replace").strip().splitlines()[-1][:200]
+        except (OSError, IndexError):
+            return "without a word"
 
     def _said(self) -> Status:
         """status.json as it stands."""
@@ -177,6 +190,11 @@ class Job:
         if worker["host"] != machine.host():
             return self._seconds_of_silence() < SILENCE_ELSEWHERE
         return machine.start_of(worker["pid"]) == worker["start"]
+
+    def worker_is_here(self) -> bool:
+        """Whether the worker lives on this machine, whatever the job's state is."""
+        worker = self.worker()
+        return worker is not None and worker["host"] == machine.host() and self.worker_is_alive()
 
     def _seconds_of_silence(self) -> float:
         try:

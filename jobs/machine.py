@@ -130,6 +130,13 @@ def return_free_memory() -> None:
             trim(0)
 
 
+def held_memory_mb() -> int:
+    """The memory that this process has resident now; where the system does not tell, the most that it has had."""
+    if sys.platform == "linux":
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+    return peak_memory_mb()
+
+
 def peak_memory_mb() -> int:
     """The most memory that this process has had resident."""
     if sys.platform == "win32":

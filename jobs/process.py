@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..recipes import InputError, MachineError
 from . import files, machine, store
-from .folder import Job, Status
+from .folder import FINISHED, Job, Status
 
 # The folder that `python FOLDER work JOB` runs; its name is whatever Blender or the user gave it.
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,23 @@ def cancel(job: Job) -> None:
     if not _gone(job, TOLD):
         _kill(worker["pid"])
         _gone(job, 1.0)
+
+
+def release(folder: Path | None = None) -> list[Job]:
+    """Kill the workers that hold memory though their job is over, as one does that hangs in a driver at its end.
+
+    A worker ends with its job, so mostly there are none. Jobs that run are left alone.
+    """
+    folder = folder or store.jobs_folder()
+    if not folder.is_dir():
+        return []
+    with files.locked(folder / "queue.lock"):
+        idle = [job for job in store.list_jobs(folder) if job.status().state in FINISHED and job.worker_is_here()]
+        for job in idle:
+            worker = job.worker()
+            if worker is not None and not _gone(job, ASKED):  # it may be about to end
+                _kill(worker["pid"])
+    return [job for job in idle if _gone(job, 1.0)]
 
 
 def _gone(job: Job, seconds: float) -> bool:

@@ -57,7 +57,7 @@ class Running:
         self._say()
 
     def stage(self, name: str, upto: float) -> None:
-        machine.return_free_memory()  # of the stage before
+        _free(self.device)  # what the stage before has left
         self._stage, self._message = name, ""
         self._from, self._upto, self._done = self._upto, upto, self._upto
         print(f"{time.monotonic() - self._began:8.1f} s  {name}", flush=True)
@@ -95,7 +95,7 @@ class Running:
     def _say(self) -> None:
         self._said = time.monotonic()
         self._job.write_status(Status("running", self._stage, round(self._done, 4), self._seconds_left(),
-                                      self._message))
+                                      self._message, memory_mb=machine.held_memory_mb(), gpu_mb=_held(self.device)))
 
     def _seconds_left(self) -> float:
         """The recipe's estimate at first, more and more what the speed so far promises."""
@@ -287,9 +287,24 @@ def _start_lowered(job: Job, before: Running, recipe: Recipe, stop: threading.Ev
         folder.mkdir()
     files.write_json(job.checkpoint / "lowered.json", recipe.to_json())
     gc.collect()
-    if before.device.type == "cuda":
-        torch.cuda.empty_cache()
+    _free(before.device)
     return Running(job, recipe, before.device, stop)
+
+
+def _free(device: torch.device) -> None:
+    """Give back to the system, and to the GPU, what torch and the C library keep of freed memory for later."""
+    machine.return_free_memory()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def _held(device: torch.device) -> int:
+    """The GPU's memory that this process holds, MiB."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device) // 2**20
+    return torch.mps.driver_allocated_memory() // 2**20 if device.type == "mps" else 0
 
 
 def _lowered_before(job: Job) -> Recipe:

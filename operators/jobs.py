@@ -84,10 +84,28 @@ class MAQUETTE_OT_clean_up(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class MAQUETTE_OT_release_memory(bpy.types.Operator):
+    """End workers that still hold memory, the GPU's too, though their job is over; jobs that run are left alone"""
+
+    bl_idname = "maquette.release_memory"
+    bl_label = "Release Now"
+
+    def execute(self, context: bpy.types.Context) -> Any:
+        try:
+            ended = process.release()
+        except MaquetteError as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        said = rpt_("{} workers ended").format(len(ended)) if ended else rpt_("No worker holds memory but those that run")
+        self.report({"INFO"}, said)
+        return {"FINISHED"}
+
+
 CLASSES = [
     job_operator("cancel", "Cancel", "Stop the job; what it has computed stays for Resume", _cancel),
     job_operator("resume", "Resume", "Go on with the job where it ended", _resume),
     job_operator("dismiss", "Dismiss", "Take the job from this file's list; its folder stays", _dismiss),
     job_operator("open_log", "Open Log", "Show everything that the job's worker has said", _open_log),
     MAQUETTE_OT_clean_up,
+    MAQUETTE_OT_release_memory,
 ]

@@ -43,12 +43,20 @@ def draw_job(layout: bpy.types.UILayout, name: str, status: Status) -> None:
         said = "  ".join(text for text in (status.message, left) if text)
         if said:
             layout.label(text=said)
+        if status.memory_mb:
+            layout.label(text=held(status), icon="MEMORY")
     else:
         draw_wrapped(layout, SAID.get(status.state) or status.message or status.state)
     icon = state.preview_icon(name)
     if icon:
         layout.template_icon(icon_value=icon, scale=PICTURE)
     draw_buttons(layout.row(align=True), name, status)
+
+
+def held(status: Status) -> str:
+    """The memory that a job's worker holds."""
+    gpu = f", GPU {status.gpu_mb:,} MB" if status.gpu_mb else ""
+    return f"{status.memory_mb:,} MB of memory{gpu}"
 
 
 def title(name: str) -> str:
@@ -189,6 +197,7 @@ class MAQUETTE_PT_jobs(Sidebar, bpy.types.Panel):
         row = self.layout.row()
         row.label(text=f"{len(found.jobs)} jobs, {found.megabytes:.0f} MB")
         row.operator("maquette.clean_up", icon="TRASH")
+        self.layout.operator("maquette.release_memory", icon="MEMORY")
 
 
 CLASSES = [MAQUETTE_PT_progress, MAQUETTE_PT_result, MAQUETTE_PT_jobs]
