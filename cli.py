@@ -364,7 +364,8 @@ def _jobs(options: argparse.Namespace) -> None:
         return
     if jobs:
         print(terminal.table([(job.name, status.state, f"{status.fraction:.0%}", terminal.megabytes(size),
-                               " ".join(text for text in (terminal.held(status), status.message) if text)) for job, status, size in zip(jobs, states, sizes, strict=True)]))
+                               " ".join(text for text in (terminal.held(status), status.message) if text))
+                              for job, status, size in zip(jobs, states, sizes, strict=True)]))
     print(f"{len(jobs)} jobs, {terminal.megabytes(sum(sizes))} in {store.jobs_folder()}")
 
 

@@ -33,7 +33,7 @@ def unregister() -> None:
 
 
 def classes() -> list[type]:
-    from . import compare, fields, importing, jobs, photos, presets, reconstruct, results, setup
+    from . import compare, doctor, fields, importing, jobs, photos, presets, reconstruct, results, setup
 
     return [*reconstruct.CLASSES, *fields.CLASSES, *compare.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES,
-            *photos.CLASSES, *presets.CLASSES, *setup.CLASSES]
+            *photos.CLASSES, *presets.CLASSES, *setup.CLASSES, *doctor.CLASSES]

@@ -127,7 +127,9 @@ def _can_insert(context: bpy.types.Context) -> bool:
         return False
     for window in context.window_manager.windows:
         active = window.view_layer.objects.active
-        if getattr(window, "modal_operators", ()) or active and active.mode != "OBJECT":
+        # The doctor takes no events and may take a minute.
+        modal = [one for one in getattr(window, "modal_operators", ()) if one.bl_idname != "MAQUETTE_OT_doctor"]
+        if modal or active and active.mode != "OBJECT":
             return False
     return True
 

@@ -197,7 +197,9 @@ class MAQUETTE_PT_jobs(Sidebar, bpy.types.Panel):
         row = self.layout.row()
         row.label(text=f"{len(found.jobs)} jobs, {found.megabytes:.0f} MB")
         row.operator("maquette.clean_up", icon="TRASH")
-        self.layout.operator("maquette.release_memory", icon="MEMORY")
+        row = self.layout.row()
+        row.operator("maquette.release_memory", icon="MEMORY")
+        row.operator("maquette.doctor", icon="CHECKMARK")
 
 
 CLASSES = [MAQUETTE_PT_progress, MAQUETTE_PT_result, MAQUETTE_PT_jobs]

@@ -35,6 +35,7 @@ class MAQUETTE_AP_preferences(bpy.types.AddonPreferences):
         row = self.layout.row()
         row.operator("maquette.set_up", icon="IMPORT")
         row.operator("maquette.remove_backend", icon="TRASH")
+        row.operator("maquette.doctor", icon="CHECKMARK")
         why = missing(bpy.path.abspath(self.python) if self.python else "")
         if why:
             draw_wrapped(self.layout.box(), why, width=90)

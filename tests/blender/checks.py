@@ -1054,6 +1054,65 @@ def check_a_job_goes_on_while_the_extension_is_disabled_and_comes_in_when_it_is_
     assert not bpy.context.scene.maquette.jobs
 
 
+def running_job() -> Any:
+    """A job of the open file that has only just begun."""
+    small_scene()
+    job = part("operators.submit").submit(bpy.context, capture_recipe())
+    part("operators.watch").add(bpy.context.scene, job)
+    return job
+
+
+def wait_for_the_result(job: Any) -> Any:
+    """The object that a job's result has become, by the timer's own looks."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert job.status().state != "failed", job.status()
+        part("operators.watch").look()
+        found = [o for o in bpy.data.objects if o.get("maquette_job") == job.name]
+        if found:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(job.status())
+
+
+def check_a_result_goes_into_the_scene_that_asked_though_another_is_shown() -> None:
+    asked = bpy.context.scene
+    job = running_job()
+    other = bpy.data.scenes.new("Other")
+    if bpy.context.window:
+        bpy.context.window.scene = other
+    made = wait_for_the_result(job)
+    assert made.name in asked.objects and made.name not in other.objects
+
+
+def check_a_file_that_is_opened_during_a_job_leaves_it_to_the_file_that_asked() -> None:
+    job, path = running_job(), str(FOLDER / "asked.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    for _ in range(20):
+        part("operators.watch").look()
+        time.sleep(0.1)
+    assert not [o for o in bpy.data.objects if "maquette_job" in o], "it is not this file's"
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert wait_for_the_result(job).name in bpy.context.scene.objects
+
+
+def check_an_object_that_is_deleted_during_reconstruct_again_comes_back_as_a_new_one() -> None:
+    first = wait_for_the_result(running_job())
+    again = part("operators.submit").submit(bpy.context, capture_recipe(), first.name)
+    part("operators.watch").add(bpy.context.scene, again, first.name)
+    bpy.data.objects.remove(first)
+    assert len(wait_for_the_result(again).data.polygons) == 12
+
+
+def check_the_doctor_puts_its_report_into_a_text() -> None:
+    assert bpy.ops.maquette.doctor() == {"FINISHED"}
+    said = bpy.data.texts["Maquette Doctor"].as_string()
+    assert said.startswith("maquette ") and "cpu" in said and "passed its test" in said, said
+    assert "torch" in said and str(Path.home()) not in said and bpy.app.version_string in said, said
+    assert bpy.ops.maquette.doctor.poll(), "it can be asked again"
+
+
 def main() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.extensions.package_install_files(filepath=ZIP, repo="user_default", enable_on_install=True)
