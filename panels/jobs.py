@@ -191,7 +191,10 @@ class MAQUETTE_PT_jobs(Sidebar, bpy.types.Panel):
             status = found.states[job.name]
             row = column.row(align=True)
             row.label(text=title(job.name), icon=ICONS.get(status, "QUESTION"))
-            draw_buttons(row, job.name, state.status(job.name))
+            said = state.status(job.name)
+            draw_buttons(row, job.name, said)
+            if said.memory_mb:
+                column.label(text=held(said), icon="MEMORY")
         if len(found.jobs) > MOST:
             column.label(text=f"and {len(found.jobs) - MOST} more")
         row = self.layout.row()

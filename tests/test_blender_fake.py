@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -452,3 +453,12 @@ def test_enabling_the_extension_loads_no_torch() -> None:
             "package.register(); assert 'torch' not in sys.modules\n")
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
+
+
+def test_the_memory_that_a_running_job_holds_is_shown(blender: Blender) -> None:
+    job = blender.add_job("queued")
+    job.write_worker(os.getpid())
+    status = blender.part("jobs.folder").Status
+    job.write_status(status("running", "Training", 0.5, 12.0, memory_mb=1500, gpu_mb=2048))
+    for panel in ("MAQUETTE_PT_progress", "MAQUETTE_PT_jobs"):
+        assert "1,500 MB of memory, GPU 2,048 MB" in blender.texts(panel)
