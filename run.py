@@ -5,7 +5,7 @@
     test [--all] …    the test-suite; --all adds the slow ones, the rest goes to pytest
     test-gui …        the tests in a Blender with a window alone
     bench [NAME…]     benchmarks/NAME.py; without a name, list them
-    docs              write docs/tasks.md from the recipes
+    docs [--pictures] write docs/tasks.md from the recipes and the site to out/site/; make its pictures anew
     build             the extension's zip, in dist/
     release           a repository of the last commit that Blender can subscribe to, in dist/repository/
     maquette ARGS…    the command line
@@ -180,6 +180,7 @@ def demo(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     """Without --all, what takes more than half a minute is left out; windows open only where nobody sees them."""
     python = backend()
+    site_tools()
     for version in BLENDERS:
         blender(version)
     left_out = [*(["slow"] if "--all" not in arguments else []), *(["gui"] if not REAL_BLENDER.exists() else [])]
@@ -217,7 +218,23 @@ def add_peers(python: Path) -> None:
 
 
 def docs(arguments: list[str]) -> int:
-    return call(backend(), ROOT / "docs" / "tasks.py")
+    python = backend()
+    if "--pictures" in arguments:
+        bpy = str(blender(DEMO_BLENDER))
+        code = call(python, ROOT / "docs" / "pictures.py", env={"MAQUETTE_BLENDER": bpy})
+        if code:
+            return code
+    return call(python, ROOT / "docs" / "tasks.py") or call(
+        site_tools(), "-m", "mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+def site_tools() -> Path:
+    """The Python of .docs, which makes the site."""
+    environment = ROOT / ".docs"
+    if not is_complete(environment, ["docs.txt"]):
+        with making(environment, Path(sys.executable), "what makes the documentation's site", ["docs.txt"]):
+            install(python_of(environment), "docs.txt")
+    return python_of(environment)
 
 
 def build(arguments: list[str]) -> int:

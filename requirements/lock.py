@@ -57,6 +57,7 @@ def main(wheels: list[str]) -> None:
     peers = compiled((HERE / "peers.in").read_text(), "-c", "backend.txt", "-c", "tests.txt")
     names |= {entry.split("==")[0] for entry in tests}
     write("peers.txt", "peers.in", [entry for entry in peers if entry.split("==")[0] not in names])
+    write("docs.txt", "docs.in", compiled((HERE / "docs.in").read_text()))
     for version in BPY:
         # Its wheels are for Python 3.11 alone, which is why the markers of others are left out.
         entries = [entry for entry in compiled(f"bpy=={version}") if "python_full_version >= '3.12'" not in entry]

@@ -1,8 +1,11 @@
 """The documentation says what the code does."""
 
 import importlib.util
+import json
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,41 @@ def test_every_dependency_is_explained_and_no_other():
     rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/dependencies.md").read_text(encoding="utf-8"), re.MULTILINE)
     explained = {name.strip().lower() for row in rows for name in row.split(",")} - {"package", "bpy"}
     assert explained == named("backend.in") | named("tests.in")
+
+
+def test_messages_that_the_pages_explain_are_those_of_the_code():
+    sources = "".join(path.read_text(encoding="utf-8") for room in ("jobs", "neural", "formats", "scene", "operators", "panels")
+                      for path in (ROOT / room).rglob("*.py"))
+    sources = re.sub(r'"\s*f?"', "", sources)  # of lines that go on
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| (?:.*?)\*(\w[^*]+)\* \|", page, re.MULTILINE)
+    assert len(quoted) > 12
+    for message in quoted:
+        pieces = [re.escape(piece) for piece in re.split(r"\[\w[^\]]*\]", message)]
+        assert re.search(r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}".join(pieces), sources), message
+
+
+def test_every_picture_of_the_pages_is_there_and_its_command_known():
+    made = json.loads((ROOT / "docs/images/made.json").read_text())
+    for page in PAGES:
+        for name in re.findall(r"!\[[^]]+\]\((?:docs/)?images/([\w.-]+)\)", page.read_text(encoding="utf-8")):
+            assert name in made, f"{page.name} shows {name}, and docs/images/made.json does not say what makes it"
+    assert all((ROOT / "docs/images" / name).stat().st_size < 800_000 for name in made)
+
+
+def test_every_page_is_in_the_sites_navigation():
+    listed = set(re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
+    python = ROOT / ".docs" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        pytest.skip("the site's tools are not here; `python3 run.py docs` makes them")
+    said = subprocess.run([python, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|img|iframe|source)[^>]* src=\"?((?:https?:)?//[^\" >]+)", page.read_text())
+        loaded += re.findall(r"<link[^>]* href=\"?((?:https?:)?//[^\" >]+)", page.read_text())
+        assert not loaded, page
