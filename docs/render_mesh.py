@@ -34,13 +34,16 @@ def main() -> None:
     things = bring()
     scene = bpy.context.scene
     corners = np.array([thing.matrix_world @ Vector(corner) for thing in things for corner in thing.bound_box])
-    centre, size = (corners.min(0) + corners.max(0)) / 2, np.linalg.norm(np.ptp(corners, axis=0))
+    centre = (corners.min(0) + corners.max(0)) / 2
     for thing in things:
         clay(thing)
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     camera.data.lens = 70
     camera.rotation_euler = Euler((radians(72), 0, radians(35)))
-    camera.location = Vector(centre) + camera.rotation_euler.to_matrix() @ Vector((0, 0, 1.7 * size))
+    turn = camera.rotation_euler.to_matrix()
+    half = np.abs((corners - centre) @ np.array(turn)).max(0)  # as the camera sees it: across, up, towards it
+    away = half[2] + 1.08 * max(half[:2]) * camera.data.lens / (camera.data.sensor_width / 2)
+    camera.location = Vector(centre) + turn @ Vector((0, 0, away))
     sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
     sun.data.energy, sun.data.angle = 2.5, radians(20)
     sun.rotation_euler = Euler((radians(50), 0, radians(70)))
