@@ -431,6 +431,9 @@ def _setup(options: argparse.Namespace) -> None:
         print(plan.text(), flush=True)
     if options.dry_run:
         return
+    if setup.is_made(plan):
+        print(json.dumps({"state": "done", "folder": str(plan.place)}) if options.json else "it is there and up to date")
+        return
     with terminal.narrator(False, options.json) as narrate:
         said = setup.carry_out(plan, narrate)
     print(json.dumps({"state": "done", "folder": str(plan.place)}) if options.json else said)

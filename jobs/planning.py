@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -57,6 +58,17 @@ def _long_paths_are_allowed() -> bool:
         return False
 
 
+def folders_of_others() -> list[Path]:
+    """Where other versions of Blender, the newest first, and the command line keep theirs; none where one is named.
+
+    Blender's is VERSION/extensions/.user/REPOSITORY/ID/backend: a new Blender begins with another folder.
+    """
+    if _chosen is None or os.environ.get("MAQUETTE_BACKEND"):
+        return []
+    found = _chosen.parents[5].glob("/".join(("*", *_chosen.parts[-5:]))) if len(_chosen.parts) > 6 else []
+    return [*sorted((path for path in found if path != _chosen), reverse=True), _data_folder() / "backend"]
+
+
 def _data_folder() -> Path:
     if sys.platform == "win32":  # as short as can be
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "Maquette/env"
@@ -78,7 +90,7 @@ class Plan:
     @property
     def copies_base(self) -> bool:
         """Blender's own Python goes with Blender; a copy of it stays."""
-        return _is_blenders(prefix())
+        return _is_blenders(prefix()) and self.base.is_relative_to(prefix())
 
     @property
     def name(self) -> str:
@@ -118,10 +130,7 @@ class Plan:
 
 def plan(build: Build, where: Path | None = None, wheels: Path | None = None) -> Plan:
     """The plan of a set-up by this Python. Raises InputError where it cannot be, MachineError where the disk is full."""
-    low, high = PYTHONS
-    if not low <= sys.version_info[:2] <= high:
-        raise InputError(f"set-up: this is Python {sys.version_info[0]}.{sys.version_info[1]}, and the backend's packages "
-                         f"are for 3.{low[1]} to 3.{high[1]}; run it with one of those")
+    base = _base()
     if wheels is not None and not any(wheels.glob("*.whl")):
         raise InputError(f"wheels: {wheels} has no .whl files; give the folder that you filled on another machine")
     place = (where or folder()).absolute()
@@ -133,8 +142,24 @@ def plan(build: Build, where: Path | None = None, wheels: Path | None = None) ->
     if free < needed and not (place / "downloads").exists():
         raise MachineError(f"disk: {free} MB are free at {above}, and the backend for {build.device} needs about "
                            f"{needed}; free some, or choose another folder")
-    base = Path(sys._base_executable if sys.prefix != sys.base_prefix else sys.executable)  # type: ignore[attr-defined]
     return Plan(build, place, base, wheels.absolute() if wheels else None)
+
+
+def _base() -> Path:
+    """This Python; where it is of another version or cannot make environments, as Blender's in some Linux
+    distributions, the newest on the PATH that can. Nothing is started to find out. InputError where there is none."""
+    low, high = PYTHONS
+    this = sys.version_info[:2]
+    if low <= this <= high and importlib.util.find_spec("ensurepip"):
+        return Path(sys._base_executable if sys.prefix != sys.base_prefix else sys.executable)  # type: ignore[attr-defined]
+    for minor in range(high[1], low[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found and (Path(found).resolve().parents[1] / "lib" / f"python3.{minor}" / "ensurepip").is_dir():
+            return Path(found)
+    why = "cannot make environments" if low <= this <= high else f"is not 3.{low[1]} to 3.{high[1]}"
+    raise InputError(f"python: this Python {this[0]}.{this[1]} {why} and no other was found; on Debian and Ubuntu "
+                     "apt-get install python3-venv, elsewhere install a Python that the backend's packages are for: "
+                     f"3.{low[1]} to 3.{high[1]}")
 
 
 def digest_of(lists: tuple[str, ...] | list[str], where: Path = LISTS) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from ..recipes import Cancelled, InputError, MachineError, MaquetteError
 from . import files, machine
 from .folder import Status
-from .planning import IN_ENVIRONMENT, Plan, digest_of, folder, prefix
+from .planning import IN_ENVIRONMENT, Plan, digest_of, folder, folders_of_others, prefix
 
 FULL = 10**6  # bytes left, on a disk that is full
 LOOK = 0.1  # s between looks at a running program
@@ -34,9 +34,17 @@ _PIP = re.compile(r"^\s*(?:Collecting|Downloading|Using cached|Processing|Instal
 
 def python(where: Path | None = None) -> Path | None:
     """The Python of the environment that is complete, None where there is none."""
-    made = _current(where or folder())
-    found = (where or folder()) / str(made.get("name", "")) / "env" / IN_ENVIRONMENT
-    return found if made and found.exists() else None
+    for place in [where] if where else (folder(), *folders_of_others()):
+        made = _current(place)
+        found = place / str(made.get("name", "")) / "env" / IN_ENVIRONMENT
+        if made and found.exists():
+            return found
+    return None
+
+
+def is_made(plan: Plan) -> bool:
+    """Whether the environment that a plan would make is there."""
+    return _current(plan.place).get("name") == plan.name and python(plan.place) is not None
 
 
 def made_for(where: Path | None = None) -> str:
