@@ -73,7 +73,8 @@ def status(where: Path | None = None) -> Status:
 
 def request_cancel(where: Path | None = None) -> None:
     """Ask a set-up that runs to end; it does within a second."""
-    ((where or folder()) / "cancel").touch()
+    if status(where).state == "running":
+        ((where or folder()) / "cancel").touch()
 
 
 def remove(where: Path | None = None) -> int:
@@ -228,6 +229,9 @@ class _SetUp:
     def _end(self, state: str, message: str = "", kind: str = "") -> None:
         with contextlib.suppress(OSError, MaquetteError):  # on a full disk not even this can be written
             (self._plan.place / "cancel").unlink(missing_ok=True)
+            if state != "done":  # half an environment is of no use, and may be what fills the disk
+                _delete(self._plan.place / self._plan.name)
+                _delete(self._plan.place / "downloads" / "tmp")
             self._write(Status(state, self._status.stage, 1.0 if state == "done" else self._status.fraction,
                                message=message, kind=kind))
 
@@ -247,11 +251,13 @@ class _UnderWay(InputError):
 
 def _explained(stage: str, said: str, log: Path) -> MaquetteError:
     """Why a program has ended, in one line, from what it has said."""
-    if "No space left" in said or "not enough space" in said:
+    if re.search("No space left|not enough space|quota exceeded|File too large", said):
         return files.explained(OSError(errno.ENOSPC, ""), log.parent)
     if "DO NOT MATCH THE HASHES" in said or "HASH MISMATCH" in said.upper():
-        return MachineError("set-up: a package is not the one that Maquette names (its SHA-256 differs), and was not "
-                            f"installed; set up again, and if it stays so tell us ({log})")
+        named = re.search(r"^ +(\S+) from file|^ +(\S+==\S+) ", said, re.M)
+        name = next(filter(None, named.groups()), "a package") if named else "a package"
+        return MachineError(f"set-up: {name} is not what Maquette names (its SHA-256 differs), and was not installed; "
+                            f"delete or load it again, then set up again ({log})")
     if "is not a valid wheel" in said or "BadZipFile" in said or "has an invalid wheel" in said or "is invalid." in said:
         return MachineError(f"set-up: a package is broken or cut off; delete it from the folder of wheels, or set up "
                             f"again ({log})")

@@ -51,7 +51,7 @@ class MAQUETTE_OT_set_up(bpy.types.Operator):
         return True
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Any:
-        return context.window_manager.invoke_props_dialog(self, width=WIDTH)
+        return context.window_manager.invoke_props_dialog(self, width=WIDTH, confirm_text=self.bl_label)
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout

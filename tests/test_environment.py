@@ -321,11 +321,12 @@ def test_a_disk_that_fills_up_is_one_line_and_room_mends_it(bench: Bench, small_
 
 
 def test_files_that_may_not_grow_are_one_line(bench: Bench) -> None:
-    """As under a quota: the limit holds for copies of Python and for pip alike."""
+    """As under a quota."""
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
 
+    bench.pin("torch-cpu.txt", torch=wheel(bench.wheels, "torch", f"data = {os.urandom(4_000_000).hex()!r}\n"))
     said = bench.run(preexec_fn=limit)
     assert said.returncode == 4 and "disk: no space is left" in one_line(said), said.stderr
 
