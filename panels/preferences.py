@@ -61,4 +61,8 @@ def missing(python: str) -> str:
     return why
 
 
+def look_again() -> None:
+    _looked.clear()
+
+
 CLASSES = [MAQUETTE_AP_preferences]

@@ -67,7 +67,10 @@ def state() -> tuple[Status, bool]:
     """How far the set-up is, and whether what it made is out of date."""
     global _kept
     if _kept is None or time.monotonic() - _kept[0] > KEEP:
-        _kept = time.monotonic(), setup.status(), setup.is_outdated()
+        status = setup.status()
+        if _kept is None or status.state != _kept[1].state:  # the backend may have come or gone
+            preferences.look_again()
+        _kept = time.monotonic(), status, setup.is_outdated()
     return _kept[1:]
 
 
