@@ -144,6 +144,8 @@ class _SetUp:
             raise _UnderWay(f"set-up: it is under way in {place} (process {values['process'][0]}); wait for it or cancel it")
         if _lives(values.get("child")):
             _end_process(values["child"][0])
+            while _lives(values["child"]):  # it writes into the folder until it is gone
+                time.sleep(LOOK)
 
     def _steps(self) -> str:
         place, plan = self._plan.place, self._plan
@@ -290,7 +292,7 @@ def _own(place: Path) -> list[Path]:
     """What set-ups make in their folder; a file of somebody else's there is not looked at."""
     names = "downloads", "current.json", "status.json", "log.txt", "lock", "cancel"
     return [path for path in (place.iterdir() if place.is_dir() else ())
-            if path.name in names or re.fullmatch(r"[0-9a-f]{12}", path.name)]
+            if path.name in names or re.fullmatch(r"[0-9a-f]{8}", path.name)]
 
 
 def _delete(path: Path) -> None:
