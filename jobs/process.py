@@ -85,24 +85,39 @@ def alive(job: Job) -> bool:
 
 def cancel(job: Job) -> None:
     """End the job in less than two seconds, leaving no process behind; its checkpoint stays for `resume`."""
+    began = time.monotonic()
+    if ask_to_stop(job):
+        while not press_to_stop(job, time.monotonic() - began):
+            time.sleep(0.02)
+
+
+def ask_to_stop(job: Job) -> bool:
+    """Cancel a job without waiting; returns whether its worker has to be pressed (see `press_to_stop`)."""
     with files.locked(job.path.parent / "queue.lock"):
         status = job.status()
         if status.state == "queued":
             job.write_status(Status("cancelled"))
-        if status.state != "running":
-            return
-        job.request_cancel()
-    if _gone(job, ASKED):
-        return
+        if status.state == "running":
+            job.request_cancel()
+        return status.state == "running"
+
+
+def press_to_stop(job: Job, asked: float) -> bool:
+    """Whether the worker that was asked so many seconds ago is gone; one that is not is told, then killed."""
+    if not job.worker_is_alive() or not job.cancel_file.exists():  # or it has been resumed
+        return True
+    if asked < ASKED:
+        return False
     worker = job.worker()
     if worker is None or worker["host"] != machine.host():
         raise MachineError(f"job: {job.name} runs on {worker['host'] if worker else 'another machine'} and has not "
                            "stopped yet; it stops when it next looks, or cancel it there")
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(worker["pid"], signal.SIGTERM)  # on Windows this ends it at once
-    if not _gone(job, TOLD):
+    if asked < ASKED + TOLD:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker["pid"], signal.SIGTERM)  # on Windows this ends it at once
+    else:
         _kill(worker["pid"])
-        _gone(job, 1.0)
+    return asked > ASKED + TOLD + 1.0
 
 
 def release(folder: Path | None = None) -> list[Job]:

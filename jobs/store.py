@@ -89,6 +89,17 @@ def new_sharing(first: Job, recipe: Recipe, target: dict[str, Any]) -> Job:
                       summary=about["summary"], target={**target, INPUT_OF: first.name})
 
 
+def new_like(job: Job, recipe: Recipe) -> Job:
+    """A new job with the input, linked where the file system can, and the target of one that has all of its input."""
+    about = job.description
+    if not job.input.is_dir() or not any(job.input.iterdir()) and about["summary"]:
+        raise InputError(f"job: {job.name} has no input; it ended before that was gathered, resume it instead")
+    again = Job(new_job_path(job.task))
+    link_tree(job.input, again.input)
+    return Job.create(again.path, recipe, seed=about["seed"], device=about["device"], summary=about["summary"],
+                      target=about["target"])
+
+
 def sharing_with(job: Job) -> list[Job]:
     """The jobs that take the input which is gathered for `job`, in the order of their creation."""
     return [other for other in list_jobs(job.path.parent) if _target(other).get(INPUT_OF) == job.name]

@@ -33,7 +33,10 @@ def unregister() -> None:
 
 
 def classes() -> list[type]:
-    from . import compare, doctor, fields, importing, jobs, photos, presets, reconstruct, results, setup
+    from . import (
+        cameras, compare, doctor, dropping, fields, handlers, importing, jobs, photos, presets, reconstruct, rerun, results,
+        setup)
 
-    return [*reconstruct.CLASSES, *fields.CLASSES, *compare.CLASSES, *results.CLASSES, *jobs.CLASSES, *importing.CLASSES,
-            *photos.CLASSES, *presets.CLASSES, *setup.CLASSES, *doctor.CLASSES]
+    rooms = (reconstruct, fields, compare, results, jobs, rerun, importing, photos, dropping, handlers, cameras, presets,
+             setup, doctor)
+    return [cls for room in rooms for cls in room.CLASSES]

@@ -23,6 +23,11 @@ class MAQUETTE_OT_import_capture(bpy.types.Operator, ImportHelper):  # type: ign
 
     filter_glob: bpy.props.StringProperty(default="*.json;*.bin;*.txt", options={"HIDDEN"})  # type: ignore[valid-type]
 
+    def invoke(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> Any:
+        if self.filepath:  # dropped
+            return self.execute(context)
+        return super().invoke(context, event)
+
     def execute(self: Any, context: bpy.types.Context) -> Any:
         try:
             collection, warnings = importer.import_capture(context.scene, Path(self.filepath))

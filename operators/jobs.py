@@ -39,8 +39,8 @@ def job_operator(word: str, label: str, description: str, act: Callable[[bpy.typ
 
 
 def _cancel(context: bpy.types.Context, job: Job) -> str:
-    process.cancel(job)
-    return rpt_("{} is {}").format(job.name, job.status().state)
+    watch.cancel(job)
+    return ""
 
 
 def _resume(context: bpy.types.Context, job: Job) -> str:

@@ -6,55 +6,35 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy_extras.io_utils import ImportHelper
 
-from ..recipes import MaquetteError
+from ..recipes import InputError
 from ..scene import objects, properties
 from . import reconstruct
+from .dropping import FromFile
 from .texts import iface_
 
-ENDINGS = ".png;.jpg;.jpeg;.webp;.tif;.tiff"
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
-class MAQUETTE_OT_image_to_mesh(bpy.types.Operator, ImportHelper):  # type: ignore[misc]
+class MAQUETTE_OT_image_to_mesh(FromFile, bpy.types.Operator):
     """Make a textured mesh of a photo of an object, with the settings in the Maquette tab"""
 
     bl_idname = "maquette.image_to_mesh"
     bl_label = "Image to Mesh"
     bl_options = {"REGISTER", "UNDO"}
+    task, shown = "image", ("method", "texture")
 
     filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
-        default=";".join(f"*{ending}" for ending in ENDINGS.split(";")), options={"HIDDEN"})
+        default=";".join(f"*{ending}" for ending in ENDINGS), options={"HIDDEN"})
 
-    def execute(self: Any, context: bpy.types.Context) -> Any:
+    def start(self, context: bpy.types.Context, path: Path) -> Any:
         try:
-            image = bpy.data.images.load(str(Path(self.filepath)), check_existing=True)
+            image = bpy.data.images.load(str(path), check_existing=True)
         except RuntimeError as problem:
-            self.report({"ERROR"}, f"photo: {self.filepath} cannot be read ({' '.join(str(problem).split())}); "
-                                   "choose another")
-            return {"CANCELLED"}
+            raise InputError(f"photo: {path} cannot be read ({' '.join(str(problem).split())}); "
+                             "choose another") from None
         properties.of_scene(context.scene).image.image = image.name
-        try:
-            return reconstruct.start(self, context, properties.recipe_in(context.scene, "image"))
-        except MaquetteError as problem:
-            self.report({"ERROR"}, str(problem))
-            return {"CANCELLED"}
-
-    def invoke(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> Any:
-        if self.filepath:  # dropped
-            return self.execute(context)
-        return super().invoke(context, event)
-
-
-class MAQUETTE_FH_photo(bpy.types.FileHandler):
-    bl_idname = "MAQUETTE_FH_photo"
-    bl_label = "Image to Mesh (Maquette)"
-    bl_import_operator = "maquette.image_to_mesh"
-    bl_file_extensions = ENDINGS
-
-    @classmethod
-    def poll_drop(cls, context: bpy.types.Context) -> bool:
-        return context.area is not None and context.area.type == "VIEW_3D"
+        return reconstruct.start(self, context, properties.recipe_in(context.scene, "image"))
 
 
 class MAQUETTE_OT_view_photo(bpy.types.Operator):
@@ -76,4 +56,4 @@ class MAQUETTE_OT_view_photo(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = [MAQUETTE_OT_image_to_mesh, MAQUETTE_FH_photo, MAQUETTE_OT_view_photo]
+CLASSES = [MAQUETTE_OT_image_to_mesh, MAQUETTE_OT_view_photo]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -14,16 +15,20 @@ from . import environment, submit, watch
 from .texts import iface_, rpt_
 
 
-def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Recipe, replaces: str = "") -> set[str]:
-    """Make a job and report what comes of it: at once, or when it is done where there is no window."""
+def start(operator: bpy.types.Operator, context: bpy.types.Context, recipe: Recipe, replaces: str = "",
+          paths: Sequence[Path] = ()) -> set[str]:
+    """Make a job and report what comes of it: at once, or when it is done where there is no window.
+
+    Its input is taken from the scene, or from files where there are `paths`.
+    """
     try:
-        recipe = inputs.settled(context, recipe)
+        recipe = recipe if paths else inputs.settled(context, recipe)
         if bpy.app.background:
-            job = submit.run_here(context, recipe, replaces, say)
+            job = submit.run_here(context, recipe, replaces, say, paths)
             made = results.insert(context.scene, job, replaces)
             operator.report({"INFO"}, rpt_(results.form(job).said).format(made.name))
         else:
-            job = submit.submit(context, recipe, replaces)
+            job = submit.submit(context, recipe, replaces, paths=paths)
             watch.add(context.scene, job, replaces)
     except MaquetteError as problem:
         operator.report({"ERROR"}, str(problem))
@@ -54,11 +59,16 @@ def operator_of(recipe: type[Recipe]) -> type:
     class Reconstruct(bpy.types.Operator):
         bl_idname = f"maquette.reconstruct_{task}"
         bl_label = recipe.action
-        bl_description = recipe.__doc__ or ""
+        bl_description = (recipe.__doc__ or "").rstrip(".")  # Blender ends tooltips itself
+
+        @classmethod
+        def why_not(cls, context: bpy.types.Context) -> str:
+            """Why the button is grey, for the panel to say; empty where it is not."""
+            return unready(context, lambda: properties.recipe_in(context.scene, task))
 
         @classmethod
         def poll(cls, context: bpy.types.Context) -> bool:
-            why = unready(context, lambda: properties.recipe_in(context.scene, task))
+            why = cls.why_not(context)
             if why:
                 cls.poll_message_set(why)
             return not why

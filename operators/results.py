@@ -44,4 +44,44 @@ class MAQUETTE_OT_insert_result(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = [MAQUETTE_OT_insert_result]
+class MAQUETTE_OT_show_result(bpy.types.Operator):
+    """Select what the job has made and bring it into view"""
+
+    bl_idname = "maquette.show_result"
+    bl_label = "Show"
+    bl_options = {"REGISTER", "UNDO"}
+
+    job: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> Any:
+        made = results.of_job(self.job)
+        if made is None:
+            self.report({"ERROR"}, rpt_("The result is not in this file; insert it again"))
+            return {"CANCELLED"}
+        results.show(context, made)
+        view: Any = bpy.ops.view3d
+        if view.view_selected.poll():
+            view.view_selected()
+        return {"FINISHED"}
+
+
+class MAQUETTE_OT_compare_result(bpy.types.Operator):
+    """Show what the result was made of in its place; press again for the result"""
+
+    bl_idname = "maquette.compare_result"
+    bl_label = "Compare"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.object is None or not results.originals(context.scene, context.object):
+            cls.poll_message_set(iface_("Select a result whose original is in the scene"))
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> Any:
+        results.swap_with_originals(context.scene, context.object)
+        return {"FINISHED"}
+
+
+CLASSES = [MAQUETTE_OT_insert_result, MAQUETTE_OT_show_result, MAQUETTE_OT_compare_result]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,18 @@ RENDERING = "Rendering views"
 
 
 def submit(context: bpy.types.Context, recipe: Recipe, replaces: str = "",
-           more: dict[str, Any] | None = None) -> Job:
+           more: dict[str, Any] | None = None, paths: Sequence[Path] = ()) -> Job:
     """Make a job of the open scene and start it as soon as no other runs; raises InputError and the like at once.
 
     Views are rendered by a second Blender on a copy of the file as it is now: this one stays responsive and may
     be closed. `more` is added to the job's target.
     """
     python = environment.backend_python(context, tried=True)
-    with _new_job(context, recipe, replaces, more) as job:
-        if inputs.source(recipe).is_slow(recipe):
+    with _new_job(context, recipe, replaces, more, paths) as job:
+        if paths:
+            queue.submit(job)
+            queue.advance(python)
+        elif inputs.source(recipe).is_slow(recipe):
             _refuse_unsaved_images()
             bpy.ops.wm.save_as_mainfile(filepath=str(copied_scene(job)), copy=True, relative_remap=True,
                                         compress=False)
@@ -54,34 +57,37 @@ def share(first: Job, recipes: list[Recipe]) -> list[Job]:
 
 
 def run_here(context: bpy.types.Context, recipe: Recipe, replaces: str,
-             on_status: Callable[[Status], None]) -> Job:
+             on_status: Callable[[Status], None], paths: Sequence[Path] = ()) -> Job:
     """Gather, run and wait: a Blender without a window has nobody to keep waiting."""
-    job = gather_here(context, recipe, replaces, on_status)
+    job = gather_here(context, recipe, replaces, on_status, paths=paths)
     run.run(job, environment.backend_python(context), on_status)
     return job
 
 
 def gather_here(context: bpy.types.Context, recipe: Recipe, replaces: str, on_status: Callable[[Status], None],
-                more: dict[str, Any] | None = None) -> Job:
+                more: dict[str, Any] | None = None, paths: Sequence[Path] = ()) -> Job:
     """A job that is ready to run."""
     environment.backend_python(context, tried=True)
-    with _new_job(context, recipe, replaces, more) as job:
-        inputs.gather(context, recipe, job.input,
-                      lambda fraction, message: on_status(Status("running", RENDERING, fraction, message=message)))
+    with _new_job(context, recipe, replaces, more, paths) as job:
+        if not paths:
+            inputs.gather(context, recipe, job.input,
+                          lambda fraction, message: on_status(Status("running", RENDERING, fraction, message=message)))
     return job
 
 
 @contextlib.contextmanager
 def _new_job(context: bpy.types.Context, recipe: Recipe, replaces: str,
-             more: dict[str, Any] | None) -> Iterator[Job]:
-    """A job whose folder is removed where its input cannot be gathered."""
-    summary = inputs.source(recipe).summary(context, recipe)
+             more: dict[str, Any] | None, paths: Sequence[Path] = ()) -> Iterator[Job]:
+    """A job whose folder is removed where its input cannot be gathered; what is of files is gathered already."""
+    summary = {} if paths else inputs.source(recipe).summary(context, recipe)
+    origin = inputs.nothing(context, recipe) if paths else inputs.source(recipe).origin(context, recipe)
     path = store.new_job_path(recipe.task())
     target: dict[str, Any] = {"scene": context.scene.name, "replaces": replaces, "blender": compat.program(),
                               **(more or {})}
     try:
-        yield Job.create(path, recipe, device=environment.device(context), summary=summary,
-                         target=target | inputs.source(recipe).origin(context, recipe))
+        if paths:
+            summary = inputs.gather_files(recipe, paths, path / "input")
+        yield Job.create(path, recipe, device=environment.device(context), summary=summary, target=target | origin)
     except OSError as problem:
         shutil.rmtree(path, ignore_errors=True)
         raise files.explained(problem, path) from problem

@@ -27,6 +27,8 @@ _handled: set[str] = set()
 _inserted: set[str] = set()
 _seen: dict[str, tuple[Status, float]] = {}
 _links: dict[str, tuple[str, str]] = {}
+# The jobs that have been asked to stop, and when.
+_stopping: dict[str, float] = {}
 _advanced = 0.0
 
 
@@ -48,6 +50,23 @@ def forget(name: str) -> None:
         index = properties.of_scene(scene).jobs.find(name)
         if index >= 0:
             properties.of_scene(scene).jobs.remove(index)
+
+
+def cancel(job: Job) -> None:
+    """Ask a job to stop; the looks that follow see to it, so that no window waits."""
+    if process.ask_to_stop(job):
+        _stopping[job.name] = time.monotonic()
+
+
+def _press(now: float) -> None:
+    for name, asked in list(_stopping.items()):
+        try:
+            gone = process.press_to_stop(Job(store.jobs_folder() / name), now - asked)
+        except MaquetteError as problem:  # it runs on another machine
+            print(f"maquette: {problem}")
+            gone = True
+        if gone:
+            del _stopping[name]
 
 
 def scene_of(job: Job) -> bpy.types.Scene | None:
@@ -93,6 +112,7 @@ def _look(context: bpy.types.Context) -> float:
     process.reap()
     if setup.look():
         redraw(context)
+    _press(time.monotonic())
     names = [name for name in linked() if name not in _handled]
     states = {name: Job(store.jobs_folder() / name).status() for name in names}
     if any((status, mtime(name)) != _seen.get(name) for name, status in states.items()):
@@ -103,7 +123,7 @@ def _look(context: bpy.types.Context) -> float:
     for name, status in states.items():
         if status.state == "done" and _can_insert(context):
             _insert(context, name)
-    return EVERY if any(not status.is_over or status.state == "done" for status in states.values()) else IDLE
+    return EVERY if _stopping or any(not status.is_over or status.state == "done" for status in states.values()) else IDLE
 
 
 def mtime(name: str) -> float:

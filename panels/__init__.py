@@ -31,6 +31,6 @@ def unregister() -> None:
 
 
 def _classes() -> list[type]:
-    from . import jobs, preferences, setup, tasks
+    from . import jobs, preferences, presets, results, setup, tasks
 
-    return [*preferences.CLASSES, *setup.CLASSES, *tasks.CLASSES, *jobs.CLASSES]
+    return [*preferences.CLASSES, *presets.CLASSES, *setup.CLASSES, *tasks.CLASSES, *jobs.CLASSES, *results.CLASSES]

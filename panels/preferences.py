@@ -9,7 +9,7 @@ import bpy
 
 from ..jobs import backend, store
 from ..recipes import InputError
-from .jobs import draw_wrapped
+from .wrapped import draw_wrapped
 
 LOOK_AGAIN = 10.0  # s
 
@@ -36,7 +36,7 @@ class MAQUETTE_AP_preferences(bpy.types.AddonPreferences):
         row.operator("maquette.set_up", icon="IMPORT")
         row.operator("maquette.remove_backend", icon="TRASH")
         row.operator("maquette.doctor", icon="CHECKMARK")
-        why = missing(bpy.path.abspath(self.python) if self.python else "")
+        why = missing(chosen(context))
         if why:
             draw_wrapped(self.layout.box(), why, width=90)
         self.layout.label(text=f"Jobs are kept in {store.jobs_folder()}", icon="FILE_FOLDER")

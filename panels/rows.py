@@ -8,6 +8,7 @@ import bpy
 
 from ..recipes import Parameter, Recipe
 
+METHOD = "method"  # stands beside the quality, above the others
 # Texts that name a data block, by the parameter's name: searched for instead of typed.
 NAMES_OF: dict[str, tuple[str, Any]] = {"subject": ("collections", "OUTLINER_COLLECTION"),
                                         "bounds": ("objects", "CUBE"),
@@ -16,7 +17,7 @@ NAMES_OF: dict[str, tuple[str, Any]] = {"subject": ("collections", "OUTLINER_COL
 
 def draw(layout: Any, settings: Any, recipe: type[Recipe]) -> None:
     """The task's own parameters, then each group; what is advanced stands in a folded panel at the end."""
-    common = [p for p in recipe.parameters() if not p.advanced]
+    common = [p for p in recipe.parameters() if not p.advanced and p.name != METHOD]
     groups = dict.fromkeys(p.group for p in common)
     for group in groups:
         column = layout.column(heading=group) if group else layout.column()

@@ -9,10 +9,9 @@ import bpy
 from ..jobs import setup
 from ..jobs.folder import Status
 from . import preferences
-from .jobs import draw_wrapped
 from .tasks import Sidebar
+from .wrapped import draw_wrapped
 
-WIDTH = 34  # letters of a line in the sidebar as Blender opens it
 KEEP = 0.2  # s that what the disk says is shown
 STAGES = {"python": "Copying Blender's Python", "environment": "Making an environment",
           "packages": "Downloading and installing", "check": "Trying it"}
@@ -45,14 +44,13 @@ def draw_progress(layout: bpy.types.UILayout, status: Status) -> None:
 def draw_button(layout: bpy.types.UILayout, status: Status, why: str) -> None:
     """The button, named by what it will do now; what went wrong before; the other ways."""
     if not why:
-        draw_wrapped(layout, "This version of Maquette is made for newer packages", WIDTH)
+        draw_wrapped(layout, "This version of Maquette is made for newer packages")
         text = "Update Backend"
     elif status.state in ("failed", "interrupted", "cancelled"):
-        draw_wrapped(layout, status.message or f"The set-up was {status.state}; what was downloaded is kept",
-                     WIDTH)
+        draw_wrapped(layout, status.message or f"The set-up was {status.state}; what was downloaded is kept")
         text = "Go On with Set-Up"
     else:
-        draw_wrapped(layout, "Maquette computes in its own Python, which is not there yet", WIDTH)
+        draw_wrapped(layout, "Maquette computes in its own Python, which is not there yet")
         text = "Set Up Backend"
     row = layout.row()
     row.scale_y = 1.5

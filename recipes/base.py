@@ -157,10 +157,25 @@ class Recipe:
         """What a job with an input of this `summary` (see `formats.inputs`) needs."""
         raise NotImplementedError
 
+    def with_preset(self, name: str) -> Recipe:
+        """This recipe with what any preset of its task names as in the preset `name`."""
+        named = {key for values in self.presets.values() for key in values}
+        values = self.preset(name).to_json()
+        return self.from_json({**self.to_json(), **{key: values[key] for key in named}})
+
+    def smaller(self, summary: dict[str, Any]) -> tuple[str, Recipe] | None:
+        """The largest preset that needs less memory than this recipe, and the recipe with it; None where none does."""
+        needed = self.estimate(summary).memory_mb
+        for name in reversed(PRESETS):
+            recipe = self.with_preset(name)
+            if recipe.estimate(summary).memory_mb < needed:
+                return name, recipe
+        return None
+
 
 def _parameter(f: dataclasses.Field, hint: Any) -> Parameter:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     m = f.metadata
     return Parameter(f.name, str if choices else hint, f.default, m["help"], m["unit"], m["min"], m["max"],
-                     m["label"] or f.name.replace("_", " ").capitalize(), m["group"], m["advanced"], m["pattern"],
+                     m["label"] or f.name.replace("_", " ").title(), m["group"], m["advanced"], m["pattern"],
                      choices)

@@ -12,7 +12,7 @@ from .base import Estimate, Recipe, param
 class Image(Recipe):
     """A photo of an object to a textured mesh that looks like it from the photo's side and plausible from behind."""
 
-    label: ClassVar[str] = "Image to mesh"
+    label: ClassVar[str] = "Image to Mesh"
     action: ClassVar[str] = "Make Mesh"
     input: ClassVar[str] = "photos"
     model_kind: ClassVar[str] = "image"
@@ -26,7 +26,7 @@ class Image(Recipe):
     method: Literal["auto", "mesh-rcnn", "pixel2mesh", "voxels", "octree", "points", "inflate"] = param(
         "auto", "What makes the first shape: auto is the best network there is; voxels takes further photos of the "
                 "same object, too; inflate blows the outline up, without a network")
-    model: str = param("", "A network's file that Train on pictures has made, empty for the one that ships")
+    model: str = param("", "A network's file that Train on Pictures has made, empty for the one that ships")
     mask: str = param("", "A picture that is white where the object is, empty for the photo's own transparency, else "
                           "its background is removed", group="Photo")
     behind: str = param("", "A second photo, from behind, for the texture of the far side", group="Photo")

@@ -14,7 +14,7 @@ TURNTABLE_FRAMES, TURNTABLE_SIZE = 60, 512
 class Render(Recipe):
     """The field of a capture to pictures with depth and normals, from a turntable or from cameras that are given."""
 
-    label: ClassVar[str] = "Render field"
+    label: ClassVar[str] = "Render Field"
     action: ClassVar[str] = "Render"
     input: ClassVar[str] = "field"
     output: ClassVar[str] = "pictures"

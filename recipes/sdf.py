@@ -12,7 +12,7 @@ from .base import Estimate, Recipe, param
 class Sdf(Recipe):
     """Meshes, point clouds or grids, one or several combined, to a watertight mesh through a signed distance."""
 
-    label: ClassVar[str] = "Signed distance"
+    label: ClassVar[str] = "Signed Distance"
     action: ClassVar[str] = "Remesh"
     input: ClassVar[str] = "solids"
     example: ClassVar[str] = "maquette sdf scan.ply -o clean.glb --budget 50000"

@@ -18,7 +18,7 @@ class ShapeComplete(Recipe):
     example: ClassVar[str] = "maquette shape complete scan.ply -o whole.glb --model furniture-food"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 64}, "best": {"resolution": 256}}
 
-    model: str = param("furniture-food", "A model file that Train on shapes has made, or the name of one that ships")
+    model: str = param("furniture-food", "A model file that Train on Shapes has made, or the name of one that ships")
     missing: Literal["search", "nothing", "left", "right", "front", "back", "below", "above"] = param(
         "search", "Where the rest would be, about as much as was seen: left is -X, front is -Y. Nothing where the scan "
                   "spans the whole, which then stands unturned in its bounding box")

@@ -19,7 +19,7 @@ class ShapeInterpolate(Recipe):
     example: ClassVar[str] = "maquette shape interpolate chair.glb sofa.glb -o between.glb --steps 5"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 64}, "best": {"resolution": 192}}
 
-    model: str = param("furniture-food", "A model file that Train on shapes has made, or the name of one that ships")
+    model: str = param("furniture-food", "A model file that Train on Shapes has made, or the name of one that ships")
     start: str = param("", "Name of the model's shape to start at; empty for an object")
     end: str = param("", "Name of the model's shape to end at; empty for an object")
     steps: int = param(5, "Meshes, both ends among them", min=2, max=200)

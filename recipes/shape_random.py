@@ -12,13 +12,13 @@ from .base import Estimate, Recipe, param
 class ShapeRandom(Recipe):
     """A new shape out of a model of such shapes; the seed decides which."""
 
-    label: ClassVar[str] = "Random shape"
+    label: ClassVar[str] = "Random Shape"
     input: ClassVar[str] = "none"
     model_kind: ClassVar[str] = "deepsdf"
     example: ClassVar[str] = "maquette shape random -o new.glb --seed 7"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"draft": {"resolution": 64}, "best": {"resolution": 256}}
 
-    model: str = param("furniture-food", "A model file that Train on shapes has made, or the name of one that ships")
+    model: str = param("furniture-food", "A model file that Train on Shapes has made, or the name of one that ships")
     like: str = param("", "Name of the model's shape that the new one resembles; empty for any")
     mixed: int = param(3, "How many shapes that are alike it is made of; 1 changes one alone", min=1, max=16)
     variety: float = param(20.0, "How far it may leave what lies between them", unit="%", min=0.0, max=100.0)

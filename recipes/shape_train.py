@@ -12,7 +12,7 @@ from .base import Estimate, Recipe, param
 class ShapeTrain(Recipe):
     """Folders of meshes of one or two kinds to a model that completes, blends and invents such shapes."""
 
-    label: ClassVar[str] = "Train on shapes"
+    label: ClassVar[str] = "Train on Shapes"
     input: ClassVar[str] = "shapes"
     model_kind: ClassVar[str] = "deepsdf"
     output: ClassVar[str] = "model"

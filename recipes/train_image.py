@@ -12,7 +12,7 @@ from .base import Estimate, Recipe, param
 class TrainImage(Recipe):
     """A folder of models to a network that makes such shapes of single pictures, which are rendered on the fly."""
 
-    label: ClassVar[str] = "Train on pictures"
+    label: ClassVar[str] = "Train on Pictures"
     action: ClassVar[str] = "Train"
     input: ClassVar[str] = "shapes"
     model_kind: ClassVar[str] = "image"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import bpy
 import numpy as np
 
 from ..formats import capture
+from ..formats import inputs as files
 from ..formats.cameras import FEWEST_VIEWS
 from ..formats.folder import has_cameras
 from ..formats.mesh import write_npz
@@ -77,6 +78,11 @@ def gather(context: bpy.types.Context, recipe: Recipe, folder: Path, on_progress
     chosen.gather(context, recipe, folder, on_progress)
     take_model(recipe, folder)
     return summary
+
+
+def gather_files(recipe: Recipe, paths: Sequence[Path], folder: Path) -> Summary:
+    """The same from files that Maquette reads itself."""
+    return files.gather(recipe.input, paths, folder, recipe)
 
 
 # ---- capture: what the scene's cameras see, or their photos ------------------------------------------------------

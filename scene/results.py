@@ -19,7 +19,7 @@ from ..formats.mesh import Mesh, read_npz
 from ..formats.octree import read_octree
 from ..formats.volume import OCTREE
 from ..recipes import InputError, recipe_of, tasks
-from . import comparison, images, importer, meshes, morph, objects, properties, texturing, volumes
+from . import comparison, images, importer, meshes, morph, objects, properties, solids, texturing, volumes
 from .compat import fitting_name
 
 # Custom properties of a result: the job that made it, its task, and its recipe as in job.json and report.json.
@@ -152,6 +152,49 @@ def _insert_mesh(scene: bpy.types.Scene, job: Done, replaces: str) -> bpy.types.
     for owner in (target, target.data):
         _mark(owner, job)
     return target
+
+
+def of_job(name: str) -> Any:
+    """The object or image that a job has made, None where the file has none."""
+    for things in (bpy.data.objects, bpy.data.images):
+        for thing in things:
+            if thing.get(JOB_KEY) == name:
+                return thing
+    return None
+
+
+def originals(scene: bpy.types.Scene, thing: Any) -> list[Any]:
+    """What a result was made of, as objects of the scene: its sources, or what the views of a capture show."""
+    if thing is None or not is_result(thing):
+        return []
+    if SOURCES_KEY in thing:
+        return [o for o in sources(scene, thing) if o != thing]
+    try:
+        values = recipe_values(thing)
+    except InputError:
+        return []
+    if values.get("views") != "rendered":
+        return []
+    subject: Any = bpy.data.collections.get(values.get("subject", ""))
+    things: Any = subject.all_objects if subject else scene.objects
+    return [o for o in things if o.type in solids.SURFACES and not o.get(JOB_KEY)]
+
+
+def swap_with_originals(scene: bpy.types.Scene, thing: Any) -> None:
+    """Show what a result was made of in its place, or the result again."""
+    show_result = thing.hide_get()
+    thing.hide_set(not show_result)
+    for original in originals(scene, thing):
+        original.hide_set(show_result)
+
+
+def show(context: bpy.types.Context, made: Any) -> None:
+    """Bring an object or image of the file before the user."""
+    if isinstance(made, bpy.types.Image):
+        images.show(context, made)
+        return
+    made.hide_set(False)
+    _select(context, made)
 
 
 def _select(context: bpy.types.Context, made: bpy.types.Object) -> None:

@@ -160,14 +160,14 @@ def test_a_section_has_a_row_for_every_parameter(blender: Blender) -> None:
 
 @pytest.mark.parametrize(("state", "shown", "offered"), [
     ("running", "waits", "dismiss"), ("queued", "waits for its turn", "cancel"),
-    ("failed", "grid: it is empty", "resume"), ("done", "will be inserted", "insert_result"),
+    ("failed", "grid: it is empty", "resume"), ("done", "is inserted", "insert_result"),
 ])
 def test_a_job_shows_what_it_is_and_what_can_be_done(blender: Blender, state: str, shown: str, offered: str) -> None:
     if state == "running":
         state, shown, offered = "interrupted", "resume", "resume"  # nobody runs it
     blender.add_job(state, 0.5, "grid: it is empty" if state == "failed" else "")
     drawn = blender.panel("MAQUETTE_PT_progress")
-    assert any(shown in text for _, text in drawn), drawn
+    assert shown in " ".join(text for _, text in drawn), drawn
     assert ("operator", f"maquette.{offered}") in drawn
     blender.panel("MAQUETTE_PT_jobs")
 
@@ -184,7 +184,7 @@ def test_a_running_job_shows_stage_fraction_time_and_picture(blender: Blender) -
 
 
 def test_a_result_shows_how_good_it_is_and_its_recipe(blender: Blender) -> None:
-    assert blender.panel("MAQUETTE_PT_result") == []
+    assert blender.panel("MAQUETTE_PT_result") == [("label", "No Result Is Selected")]
     thing = blender.make("Object", name="Hen")
     thing["maquette_job"], thing["maquette_task"] = "capture-1", "capture"
     thing["maquette_recipe"] = json.dumps({"faces": 4321, "subject": ""})
@@ -270,7 +270,7 @@ def test_an_image_without_pixels_leaves_no_job(blender: Blender) -> None:
 
 def test_a_size_that_is_none_is_said_in_the_panel(blender: Blender) -> None:
     blender.scene.maquette.picture.size = "large"
-    assert any("size: 'large' is not of its form" in text for text in blender.texts("MAQUETTE_PT_picture"))
+    assert "size: 'large' is not of its form" in " ".join(blender.texts("MAQUETTE_PT_picture"))
     assert "size: 'large'" in blender.fake.poll("maquette.reconstruct_picture")[1]
 
 
@@ -462,3 +462,136 @@ def test_the_memory_that_a_running_job_holds_is_shown(blender: Blender) -> None:
     job.write_status(status("running", "Training", 0.5, 12.0, memory_mb=1500, gpu_mb=2048))
     for panel in ("MAQUETTE_PT_progress", "MAQUETTE_PT_jobs"):
         assert "1,500 MB of memory, GPU 2,048 MB" in blender.texts(panel)
+
+
+# ---- the tab as a user finds it ----------------------------------------------------------------------------------
+
+def test_every_task_stands_in_the_section_of_what_it_takes(blender: Blender) -> None:
+    found = {section: [recipe.task() for recipe in recipes]
+             for section, recipes in blender.part("panels.tasks").sections().items()}
+    assert list(found)[:4] == ["Photo", "Scene Cameras", "Object or Scan", "Voxels"]
+    assert found["Photo"][0] == "image" and found["Scene Cameras"] == ["capture", "texture", "render"]
+    assert sorted(sum(found.values(), [])) == sorted(blender.part("recipes").tasks())
+    panels = [cls.__name__ for cls in blender.fake.classes]
+    for section, tasks in found.items():
+        parent = blender.part("panels.tasks")._section_id(section)
+        for task in tasks:
+            assert panels.index(parent) < panels.index(f"MAQUETTE_PT_{task}")
+
+
+def test_a_kind_of_input_that_no_section_names_gets_its_own(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = blender.part("recipes").recipe_of("capture")
+    new = type("Stereo", (capture,), {"input": "stereo pair", "__module__": "recipes.stereo"})
+    monkeypatch.setattr(blender.part("panels.tasks"), "tasks", lambda: {"capture": capture, "stereo": new})
+    assert list(blender.part("panels.tasks").sections()) == ["Scene Cameras", "Stereo Pair"]
+
+
+def test_method_and_quality_stand_in_one_row_that_names_the_preset(blender: Blender) -> None:
+    drawn = blender.panel("MAQUETTE_PT_capture")
+    at = drawn.index(("prop", "method"))
+    assert drawn[at + 1] == ("operator_menu_enum", "maquette.preset")
+    state, capture = blender.part("panels.state"), blender.part("recipes").recipe_of("capture")
+    settings = blender.scene.maquette.capture
+    assert state.preset_of(settings, capture) == "standard"
+    blender.fake.run("maquette.preset", task="capture", preset="best")
+    assert state.preset_of(settings, capture) == "best"
+    settings.seconds = 600.00002  # as single precision may have it
+    assert state.preset_of(settings, capture) == "best"
+    settings.seconds = 601.0
+    assert state.preset_of(settings, capture) == ""
+
+
+def test_the_estimate_stands_beside_what_is_free_and_warns_where_it_does_not_fit(
+        blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blender.part("panels.state"), "free_memory_mb", lambda: 8000)
+    assert any(text.endswith("of 8.0 GB free") for text in blender.texts("MAQUETTE_PT_capture"))
+    assert "more memory than is free" not in " ".join(blender.texts("MAQUETTE_PT_capture"))
+    monkeypatch.setattr(blender.part("panels.state"), "free_memory_mb", lambda: 500)
+    assert "more memory than is free" in " ".join(blender.texts("MAQUETTE_PT_capture"))
+
+
+def test_a_section_says_why_its_button_is_grey_and_offers_what_mends_it(blender: Blender) -> None:
+    drawn = blender.panel("MAQUETTE_PT_capture")
+    assert "has no camera" in " ".join(text for _, text in drawn)
+    assert ("operator", "maquette.add_cameras") in drawn
+    blender.add_cameras(4)
+    blender.scene.collection.all_objects.put(*blender.scene.objects)
+    assert ("operator", "maquette.add_cameras") not in blender.panel("MAQUETTE_PT_capture")
+
+
+@pytest.mark.parametrize(("message", "operators"), [
+    ("memory: the job needs about 9000 MB and 500 MB are free; close other programs", ["maquette.run_smaller"]),
+    ("disk: no space is left for /jobs; free some", ["maquette.clean_up"]),
+    ("python: no Python with torch was found", ["maquette.set_up", "preferences.addon_show"]),
+    ("photos: 3 of 40 could be put together, which is too few", ["maquette.photos_to_mesh"]),
+    ("grid: it is empty", []), ("it ended without a word", []),
+])
+def test_a_failed_job_carries_its_fix_as_a_button(blender: Blender, message: str, operators: list[str]) -> None:
+    blender.add_job("failed", 0.5, message)
+    drawn = [text for kind, text in blender.panel("MAQUETTE_PT_progress") if kind == "operator"]
+    usual = ["maquette.resume", "maquette.run_again", "maquette.open_log", "maquette.dismiss"]
+    assert drawn == [*operators, *usual]
+
+
+def test_set_up_is_offered_before_the_preferences_where_there_is_one(blender: Blender,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    fixes = blender.part("panels.fixes")
+    monkeypatch.setattr(fixes, "exists", lambda operator: True)
+    assert [fix.operator for fix in fixes.fixes_of("python: no torch")] == ["maquette.set_up", "preferences.addon_show"]
+
+
+def test_the_top_of_the_tab_says_what_the_backend_lacks(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert blender.panel("MAQUETTE_PT_setup") == []
+    monkeypatch.setattr(blender.part("jobs.backend"), "find_backend_python", refuse(blender, "python: no torch here"))
+    blender.part("panels.preferences")._looked.clear()
+    drawn = [text for kind, text in blender.panel("MAQUETTE_PT_setup") if kind == "operator"]
+    assert drawn == ["maquette.set_up", "preferences.addon_show"]
+
+
+def test_a_job_that_had_too_little_memory_runs_again_with_the_next_smaller_preset(
+        blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(blender.part("jobs.process"), "start_worker", lambda job, python: started.append(job))
+    capture = blender.part("recipes").recipe_of("capture")
+    failed = blender.add_job("failed", message="memory: too little", recipe=capture.preset("best", subject="Hens"))
+    (failed.input / "capture.json").write_text("{}")
+    result, reports = blender.fake.run("maquette.run_smaller", job=failed.name)
+    assert result == {"FINISHED"} and reports == [({"INFO"}, "Started again with the preset Standard")]
+    assert started[0].recipe == capture.preset("standard", subject="Hens")
+    assert (started[0].input / "capture.json").read_text() == "{}"
+    assert [link.name for link in blender.scene.maquette.jobs] == [started[0].name]
+    smallest = blender.add_job("failed", recipe=capture.preset("draft"))
+    (smallest.input / "capture.json").write_text("{}")
+    assert "with any preset" in blender.fake.run("maquette.run_smaller", job=smallest.name)[1][0][1]
+
+
+def test_every_operator_that_can_refuse_says_why(blender: Blender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty file, in edit mode, without a backend: whatever is grey tells why."""
+    monkeypatch.setattr(blender.part("jobs.backend"), "find_backend_python", refuse(blender, "python: no torch here"))
+    blender.part("operators.environment")._found.clear()
+    blender.bpy.context.mode, blender.bpy.context.object = "EDIT_MESH", None
+    refused = 0
+    for idname, cls in blender.fake.operators.items():
+        if "poll" in dir(cls) and not idname.endswith("_preset_add"):
+            able, why = blender.fake.poll(idname)
+            assert able or why, f"{idname} is grey without a reason"
+            refused += not able
+    assert refused > 10
+
+
+def test_labels_and_tooltips_are_as_blender_writes_them(blender: Blender) -> None:
+    """Labels begin with a capital, names of tasks and buttons are titles, and nothing ends with a full stop."""
+    small = {"a", "an", "and", "as", "from", "in", "of", "on", "or", "the", "to", "with"}
+    for cls in blender.fake.classes:
+        for name in ("bl_label", "bl_description"):
+            text = getattr(cls, name, "") or ""
+            assert not text.endswith("."), f"{cls.__name__}.{name}: {text}"
+        if cls.stub in ("Operator", "Panel", "FileHandler"):
+            for word in cls.bl_label.split()[1:]:
+                assert word[0] == "(" or word[0].isupper() or word in small, f"{cls.__name__}: {cls.bl_label}"
+        if cls.stub == "Operator" and not getattr(cls, "bl_description", ""):
+            assert not (cls.__doc__ or "").endswith("."), cls.__name__
+        for name, declared in vars(cls).get("declared", {}).items():
+            label, tip = declared.options.get("name", ""), declared.options.get("description", "")
+            assert not label or label[0].isupper(), f"{cls.__name__}.{name}: {label}"
+            assert not label.endswith(".") and not tip.endswith("."), f"{cls.__name__}.{name}"

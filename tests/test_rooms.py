@@ -19,7 +19,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "jobs": ({"recipes"}, set()),
     "scene": ({"formats", "recipes"}, {"bpy", "_cycles", "mathutils", "numpy"}),
     "operators": ({"scene", "jobs", "recipes"}, {"bpy", "bpy_extras", "mathutils"}),
-    "panels": ({"jobs", "recipes"}, {"bpy"}),
+    "panels": ({"jobs", "recipes"}, {"bpy", "bl_operators", "bl_ui"}),
     "neural": ({"formats", "recipes", "jobs"}, {"torch", "numpy", "numba", "scipy", "safetensors", "xatlas",
                                                 "fast_simplification", "trimesh", "PIL", "cv2", "pycolmap"}),
 }

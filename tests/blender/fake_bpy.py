@@ -341,9 +341,23 @@ class Layout:
                 getattr(args[2], args[3])
         if name in ("operator", "operator_menu_enum"):
             self.drawn.append((name, args[0]))
-            return self._bpy.operators[args[0]]()
+            return self._bpy.operators[args[0]]() if args[0] in self._bpy.operators else BlendersOwn(args[0])
         self.drawn.append((name, text or str(args[0] if args else "")))
         return (Layout(self._bpy, self.drawn),) * 2 if name == "panel" else Layout(self._bpy, self.drawn)
+
+
+class BlendersOwn:
+    """The properties of one of Blender's operators, for a button."""
+
+    def __init__(self, idname: str) -> None:
+        module, _, name = idname.partition(".")
+        tree = definition(f"bpy.ops.{module}", name)
+        assert tree is not None, f"Blender 4.2 has no operator {idname}"
+        vars(self)["_function"] = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+                                       and node.name in (name, "__new__"))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_call(self._function, self._function.name, (), {name: value})
 
 
 # ---- the modules -------------------------------------------------------------------------------------------------
@@ -386,7 +400,8 @@ class Fake:
         self.menus: dict[str, list[Any]] = {}
         names = ("bpy", "bpy.app", "bpy.app.handlers", "bpy.app.timers", "bpy.app.translations", "bpy.path",
                  "bpy.props", "bpy.types", "bpy.utils", "bpy.utils.previews", "bpy_extras",
-                 "bpy_extras.io_utils", "bpy_extras.object_utils", "mathutils")
+                 "bpy_extras.io_utils", "bpy_extras.object_utils", "mathutils", "bl_operators", "bl_operators.presets",
+                 "bl_ui", "bl_ui.utils")
         self.modules = {name: StubModule(name) for name in names}
         for name, module in self.modules.items():
             parent, _, child = name.rpartition(".")
@@ -421,7 +436,11 @@ class Fake:
         self.modules["bpy.types"].__getattr__ = self._type
         self.modules["bpy.utils.previews"].new = Previews
         self.modules["bpy.utils.previews"].remove = Previews.clear
-        self.modules["mathutils"].Matrix = object
+        self.modules["mathutils"].Matrix = self.modules["mathutils"].Vector = object
+        self.modules["bl_operators.presets"].AddPresetBase = Meta("AddPresetBase", (), {"added": {}, "declared": {}})
+        self.modules["bl_ui.utils"].PresetPanel = Meta("PresetPanel", (), {
+            "added": {}, "declared": {}, "draw_panel_header": classmethod(
+                lambda cls, layout: layout.popover(panel=cls.__name__, icon="PRESET", text=""))})
         self.modules["bpy_extras.io_utils"].ImportHelper = Meta("ImportHelper", (), {"added": {}, "declared": {
             "filepath": Deferred("StringProperty", {})}})
         for kind in ("Bool", "Int", "Float", "String", "Enum", "Pointer", "Collection"):
@@ -437,6 +456,9 @@ class Fake:
         return make
 
     def _type(self, name: str) -> Any:
+        operator = next((cls for cls in self.operators.values() if cls.__name__ == name), None)
+        if operator is not None:
+            return operator
         if re.search(rf"^class {name}\b", menus_text(), re.MULTILINE):
             functions = self.menus.setdefault(name, [])
             return type(name, (), {"append": staticmethod(functions.append), "remove": staticmethod(functions.remove)})
@@ -495,9 +517,10 @@ class Fake:
 class Previews(dict[str, Any]):
     """An ImagePreviewCollection."""
 
-    def load(self, name: str, path: str, kind: str) -> None:
+    def load(self, name: str, path: str, kind: str) -> Any:
         assert Path(path).is_file() and name not in self
-        self[name] = types_of("ImagePreview")(icon_id=len(self) + 1)
+        self[name] = types_of("ImagePreview")(icon_id=len(self) + 1, image_size=(96, 64))
+        return self[name]
 
 
 class Ops:
